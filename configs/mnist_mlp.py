@@ -1,0 +1,32 @@
+"""The paper's MNIST teacher (App. A.5): 784-1200-1200-10, shifts of up to 2 pixels, hard against smoothed targets.
+
+    python -m ls_jax.main --config=configs/mnist_mlp.py --workdir=runs/mnist --config.data.dir=TFDS_DIR
+
+The paper's test error with α = 0.1 instead of dropout is 0.59 %; a replication has 0.69 % (and 0.81 % for hard targets
+with dropout). Full length: 100 epochs. `:short` is 20 epochs and 3 seeds; `:smoke` takes seconds.
+"""
+from ls_jax import config as configs
+
+
+def get_config(variant: str = ""):
+    configs.check_variant(variant, ("smoke", "short"))
+    config = configs.default()
+    config.data.name = "mnist"
+    config.data.augment = "shift"                    # 25 equiprobable centrings
+    config.data.normalize = "unit"                   # not stated; as the replication
+    # "variance 0.03" in the paper is 12 to 18 times He's; the replication read standard deviation 0.03, and so do we.
+    config.model = dict(name="mlp", hidden=(1200, 1200), dropout=0.0, init_std=0.03)
+    config.batch_size = 128                          # not stated (the replication: 512)
+    config.steps = configs.epochs(100, examples=60_000, batch_size=config.batch_size)
+    config.sweep.learning_rate = (1.0,)
+    config.optimizer.layer_rates.head = 0.1          # "the last layer with a learning rate of 0.1"
+    config.optimizer.schedule = "linear"             # "dropped linearly to 0 after 100 epochs"
+    config.optimizer.momentum_form = "averaged"      # "gradient smoothing": 0.9 x previous + 0.1 x current
+    config.evaluate.every = config.checkpoint.every = 4690
+    if variant == "short":
+        config.steps = configs.epochs(20, examples=60_000, batch_size=config.batch_size)
+        config.sweep.seed = (0, 1, 2)
+        config.evaluate.every = config.checkpoint.every = 938
+    if variant == "smoke":
+        configs.smoke(config)
+    return config

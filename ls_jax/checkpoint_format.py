@@ -1,0 +1,206 @@
+"""The format of a checkpoint on the disk: what is written beside the arrays, and how a reader knows that all is well.
+
+A checkpoint is a directory with two Orbax items: `state`, nested dicts of arrays, every one [M, ...], and `metadata`, JSON
+with the format's number, the step, each leaf's shape, dtype and checksum, what the caller added, and its own checksum.
+"""
+import errno
+import functools
+import json
+import logging
+import math
+import os
+import pathlib
+import sys
+import traceback
+import warnings
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import Array, Shaped, UInt32
+
+from ls_jax.errors import UserError
+
+FORMAT = 1
+LOOP_CLOSED = "Event loop is closed"  # what TensorStore's threads run into after an error
+
+
+class Damaged(Exception):
+    """A checkpoint that cannot be trusted; the message is the reason."""
+
+
+def checksum(x: Shaped[Array, "..."], xp: Any = jnp) -> UInt32[Array, ""]:
+    """Checksum of an array's values and their positions; the same for every sharding, with no data gathered.
+
+    The wrap-around sum of a mixed word per element: its bits, xor its row-major index times the golden ratio, through
+    MurmurHash3's 32-bit finalizer. Each step is a bijection of the word, so a change to one element is always seen.
+
+    Args:
+        x: any shape, of bool or of a dtype of 8, 16 or 32 bits.
+        xp: jax.numpy, or numpy for arrays on the host.
+    """
+    if x.dtype == bool:
+        x = x.astype(xp.uint8)
+    unsigned = np.dtype(f"uint{8 * x.dtype.itemsize}")
+    words = x.view(unsigned) if xp is np else jax.lax.bitcast_convert_type(x, unsigned)
+    words = words.astype(np.uint32)[..., None]  # never 0-d: NumPy warns of wrap-around in scalars only
+    strides = [math.prod(x.shape[axis + 1:]) * 0x9E3779B9 % 2**32 for axis in range(x.ndim)]
+    words = words ^ sum((xp.arange(size, dtype=np.uint32) * np.uint32(stride)).reshape((size,) + (1,) * (x.ndim - axis))
+                        for axis, (size, stride) in enumerate(zip(x.shape, strides, strict=True)))
+    words = (words ^ words >> 16) * np.uint32(0x85EBCA6B)
+    words = (words ^ words >> 13) * np.uint32(0xC2B2AE35)
+    return (words ^ words >> 16).sum(dtype=np.uint32)
+
+
+_checksum = jax.jit(checksum)  # one small program per shape and dtype: for all leaves at once it compiles for seconds
+
+
+@functools.cache
+def orbax() -> Any:
+    """Orbax, imported when first needed (0.4 s), and quiet.
+
+    An error reaches us as one exception, and we tell of it in one line; Orbax and TensorStore also log it, and their
+    threads print tracebacks, about a closed event loop and tasks that nobody awaits, some time later.
+    """
+    import orbax.checkpoint
+
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(lambda record: not (
+            _is_orbax(record.pathname) or (record.exc_info and _is_echo(record.exc_info[1]))))
+    uncaught, unraisable = sys.excepthook, sys.unraisablehook
+    sys.excepthook = lambda kind, error, trace: str(error) == LOOP_CLOSED or uncaught(kind, error, trace)
+    sys.unraisablehook = lambda info: _is_echo(info.exc_value) or unraisable(info)
+    warnings.filterwarnings("ignore", r"coroutine 'Store\._get", RuntimeWarning)
+    return orbax.checkpoint
+
+
+def _is_echo(error: BaseException | None) -> bool:
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    return str(error) == LOOP_CLOSED or any(_is_orbax(frame.filename) for frame in frames)
+
+
+def _is_orbax(filename: str) -> bool:
+    return "orbax" in pathlib.Path(filename).parts
+
+
+def flatten(tree: Any) -> dict[str, Any]:
+    """The leaves of any pytree by name, such as "params/head/kernel"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def nest(leaves: dict[str, Any], key: Any = str) -> dict[Any, Any]:
+    """Nested dicts of leaves named as `_flatten` does; `key` converts each part of a name."""
+    tree: dict[Any, Any] = {}
+    for name, leaf in leaves.items():
+        *parents, last = map(key, name.split("/"))
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = leaf
+    return tree
+
+
+def seal(step: int, leaves: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint's JSON: format, step, the leaves' shapes, dtypes and checksums, and its own checksum."""
+    sums = jax.device_get({name: _checksum(x) for name, x in leaves.items()})
+    table = {name: {"shape": list(x.shape), "dtype": str(x.dtype), "checksum": int(sums[name])}
+             for name, x in leaves.items()}
+    content = json.loads(json.dumps({"format": FORMAT, "step": step, "leaves": table, "metadata": metadata}))
+    return content | {"crc32": _crc32(content)}
+
+
+def _crc32(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def _unseal(path: pathlib.Path) -> dict[str, Any]:
+    """Read the JSON of the checkpoint in a directory; Damaged unless it is whole and of this format."""
+    try:
+        content = json.loads((path / "metadata" / "metadata").read_bytes())
+        found = content["format"]
+        if found == FORMAT and content.pop("crc32") == _crc32(content) and content["step"] == int(path.name):
+            return content
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise Damaged(f"its metadata cannot be read: {line(error)}") from error
+    raise Damaged("its metadata was altered" if found == FORMAT
+                  else f"it has format {found!r}, and this version of ls_jax reads format {FORMAT}")
+
+
+def restore(path: pathlib.Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
+    """State with the structure and shardings of `abstract`, and metadata; Damaged on all processes or on none."""
+    targets, content, problem = flatten(abstract), None, None
+    try:
+        content = _unseal(path)
+        _check_fits(path, content["leaves"], targets)
+        leaves = _read(path, targets)
+    except Damaged as damage:
+        problem = damage
+    if _on_any_process(problem is not None):
+        raise problem or Damaged("another process cannot read it")
+    sums = jax.device_get({name: _checksum(x) for name, x in leaves.items()})
+    _check_sums(sums, content["leaves"])
+    return jax.tree.unflatten(jax.tree.structure(abstract), leaves.values()), content["metadata"]
+
+
+def load(path: pathlib.Path) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """Nested dict of NumPy arrays, and metadata."""
+    content = _unseal(path)
+    leaves = _read(path, {name: jax.ShapeDtypeStruct(leaf["shape"], jnp.dtype(leaf["dtype"]))
+                          for name, leaf in content["leaves"].items()})
+    _check_sums({name: checksum(x, np) for name, x in leaves.items()}, content["leaves"])
+    return nest(leaves, key=lambda part: int(part) if part.isdecimal() else part), content["metadata"]
+
+
+def _read(path: pathlib.Path, targets: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
+    """Arrays by name: on the devices for targets that have a sharding, else in NumPy."""
+    ocp = orbax()
+    full = nest({name: target for name, target in targets.items() if math.prod(target.shape)})
+    try:
+        args = ocp.args.PyTreeRestore(item=full, restore_args=ocp.checkpoint_utils.construct_restore_args(full))
+        # Through the handler: CheckpointManager.restore would wait for all processes, for one that failed as well.
+        read = flatten(ocp.PyTreeCheckpointHandler().restore(path / "state", args=args))
+    except Exception as error:
+        raise Damaged(f"its arrays cannot be read: {line(error)}") from error
+    return {name: read[name] if name in read else _empty(target) for name, target in targets.items()}
+
+
+def _empty(target: jax.ShapeDtypeStruct) -> Any:
+    array = np.empty(target.shape, target.dtype)
+    if target.sharding is None:
+        return array
+    return jax.make_array_from_callback(target.shape, target.sharding, lambda index: array[index])
+
+
+def _check_fits(path: pathlib.Path, saved: dict[str, Any], targets: dict[str, jax.ShapeDtypeStruct]) -> None:
+    """UserError naming the first leaf that differs."""
+    for name in [*targets, *(name for name in saved if name not in targets)]:
+        there = f"{saved[name]['dtype']}{saved[name]['shape']}" if name in saved else "absent"
+        here = f"{targets[name].dtype}{list(targets[name].shape)}" if name in targets else "absent"
+        if there != here:
+            raise UserError(f"checkpoint {path} is of another model or sweep: {name} is {there} there and {here} here; "
+                            "use the config that wrote it, or another --workdir")
+
+
+def _check_sums(sums: dict[str, Any], saved: dict[str, Any]) -> None:
+    for name, value in sums.items():
+        if int(value) != saved[name]["checksum"]:
+            raise Damaged(f"the checksum of {name} differs")
+
+
+def _on_any_process(flag: bool) -> bool:
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+
+def line(error: Exception) -> str:
+    """An error in one short line; a full disk, which TensorStore wraps in a paragraph, by its name."""
+    text = f"{type(error).__name__}: {error}"
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if os.strerror(number) in text:
+            return os.strerror(number)
+    return text.splitlines()[0][:120]

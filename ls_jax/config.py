@@ -1,0 +1,203 @@
+"""The fields of a config, with their defaults and meaning, and what is checked before anything runs.
+
+A file in configs/ starts from `default()` and sets what its experiment needs. Every field can be overridden on the
+command line (`--config.steps=1000 --config.sweep.alpha='(0.0, 0.1)'`).
+"""
+import difflib
+import importlib.util
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+from ls_jax import losses, models, optim, sweep
+from ls_jax.data import augment
+from ls_jax.errors import UserError
+
+# What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
+FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir")
+
+CHOICES = {
+    "loss.convention": losses.CONVENTIONS,
+    "model.name": tuple(models.MODELS),
+    "optimizer.schedule": tuple(optim.SCHEDULES),
+    "optimizer.momentum_form": ("heavy_ball", "nesterov", "averaged"),
+    "data.augment": tuple(augment.AUGMENTATIONS),
+    "data.normalize": tuple(augment.NORMALIZATIONS),
+    "members": ("auto", *sweep.STRATEGIES),
+    "dtype": ("float32", "bfloat16"),
+}
+
+
+def default() -> ml_collections.ConfigDict:
+    """Every field with its default."""
+    config = ml_collections.ConfigDict()
+    config.steps = 1000                      # training steps
+    config.batch_size = 128                  # examples per step, over all devices
+
+    # The grid: every combination is one member. Tuples, also of one value.
+    config.sweep = ml_collections.ConfigDict(dict(
+        alpha=(0.0, 0.1),                    # label smoothing, in [0, 1)
+        seed=(0, 1, 2, 3, 4),                # initial weights, example order, augmentation, dropout
+        learning_rate=(0.1,),
+        weight_decay=(0.0,),                 # λ of λ/2 ||w||²
+    ))
+
+    config.data = ml_collections.ConfigDict(dict(
+        name="digits",                       # digits, a TFDS name, folder:PATH or npz:PATH
+        dir=placeholder(str),                # TFDS data_dir; None: TFDS's own
+        holdout=0,                           # training examples held out as the split "validation", by a fixed permutation
+        train_examples=placeholder(int),     # keep only so many training examples
+        image_size=placeholder(int),         # folder: resize pictures to this many pixels square
+        augment="none",
+        normalize="unit",                    # unit: [0, 1]; standardize: zero mean, unit variance per image
+    ))
+
+    config.model = ml_collections.ConfigDict(dict(name="mlp"))  # and the model's own fields, see ls_jax/models
+
+    config.loss = ml_collections.ConfigDict(dict(
+        convention="uniform",                # α/K on every class (the paper); off_target: α/(K-1) on the wrong ones
+        multiplier=1.0,                      # the paper's CIFAR recipes minimise 3 x the cross-entropy
+    ))
+
+    config.optimizer = ml_collections.ConfigDict(dict(
+        schedule="constant",                 # constant, linear (to 0 at the end), step
+        boundaries=(),                       # step: fractions of `steps` at which the rate is multiplied ...
+        factor=0.1,                          # ... by this
+        momentum=0.9,
+        momentum_form="heavy_ball",          # heavy_ball, nesterov, averaged (μ m + (1-μ) g)
+        clip=0.0,                            # global gradient norm; 0: off
+        decay_layers=(),                     # layers whose kernels decay; (): all
+        decay_norm=False,                    # whether batch norm's scale and bias decay too
+        layer_rates=ml_collections.ConfigDict(dict(head=1.0)),  # learning-rate factors by layer
+        ema=0.0,                             # decay of the weights' moving average, which is then evaluated; 0: off
+    ))
+
+    config.evaluate = ml_collections.ConfigDict(dict(
+        split="test",                        # the held-out split of learning curves and tables: test or validation
+        every=0,                             # steps between evaluations while training; 0: only at the end
+        batch_size=500,
+        train_examples=10_000,               # at most so many training examples are predicted, evenly spaced
+    ))
+
+    config.checkpoint = ml_collections.ConfigDict(dict(
+        every=0,                             # steps between checkpoints; 0: only at the end (and on SIGTERM)
+        keep=2,                              # the last so many stay ...
+        keep_every=placeholder(int),         # ... and every so many steps' for ever, for studies of the training's course
+    ))
+
+    config.log = ml_collections.ConfigDict(dict(every=100, tensorboard=True))
+
+    config.dtype = "float32"                 # compute dtype; parameters, statistics and loss stay float32
+    config.members = "auto"                  # unroll, vmap or map: how members share a device (see ls_jax/sweep.py)
+    config.steps_per_call = placeholder(int)  # steps per dispatch; None: chosen for the backend
+    config.mesh = ml_collections.ConfigDict(dict(member=placeholder(int), data=placeholder(int)))  # None: chosen
+    return config.lock()
+
+
+def load(path: str | pathlib.Path, variant: str = "") -> ml_collections.ConfigDict:
+    """The config that `get_config` of a Python file makes; FILE.py:VARIANT on the command line."""
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"config file {path} does not exist; configs/ holds one per experiment")
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant) if variant else module.get_config()
+
+
+def check_variant(variant: str, known: tuple[str, ...]) -> None:
+    """Refuse a variant (the part after the colon in --config=FILE:VARIANT) that a config file does not have."""
+    if variant and variant not in known:
+        raise UserError(f"this config has no variant {variant!r}{_nearest(variant, known)}; it has "
+                        f"{', '.join(repr(name) for name in known)} and the full experiment without one")
+
+
+def smoke(config: ml_collections.ConfigDict) -> None:
+    """Shrink a config to seconds: every part runs, and no number means anything."""
+    config.steps = 6
+    config.batch_size = 16
+    config.sweep.seed = (0,)
+    config.data.train_examples = 200
+    config.evaluate.every = config.checkpoint.every = config.log.every = 3
+    config.evaluate.train_examples = 200
+    config.checkpoint.keep_every = None
+
+
+def epochs(count: int, *, examples: int, batch_size: int) -> int:
+    """Steps in so many passes over the training set."""
+    return -(-count * examples // batch_size)
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Everything that can be wrong with a config by itself.
+
+    Raises:
+        UserError: one line that names the field and what it may be.
+    """
+    for name, choices in CHOICES.items():
+        value = get(config, name)
+        if value not in choices:
+            raise UserError(f"config.{name}={value!r} is unknown{_nearest(str(value), choices)}; choose from {', '.join(choices)}")
+    for name, values in config.sweep.items():
+        if not values:
+            raise UserError(f"config.sweep.{name} is empty: name at least one value")
+        if len(set(values)) < len(values):
+            raise UserError(f"config.sweep.{name}={tuple(values)} holds a value twice: members would be copies of each other")
+    for alpha in config.sweep.alpha:
+        if not 0 <= alpha < 1:
+            raise UserError(f"config.sweep.alpha holds {alpha}: label smoothing must lie in [0, 1)")
+    for name in ("steps", "batch_size", "evaluate.batch_size", "log.every", "checkpoint.keep"):
+        if get(config, name) < 1:
+            raise UserError(f"config.{name}={get(config, name)} must be at least 1")
+    if any(not 0 < boundary < 1 for boundary in config.optimizer.boundaries):
+        raise UserError(f"config.optimizer.boundaries={tuple(config.optimizer.boundaries)} must be fractions of the "
+                        "training's length, between 0 and 1")
+    if config.evaluate.split == "validation" and not (config.data.holdout or ":" in config.data.name):
+        raise UserError("config.evaluate.split='validation' needs config.data.holdout > 0, the size of the hold-out")
+
+
+def get(config: ml_collections.ConfigDict, name: str) -> Any:
+    """The field at a dotted name, as in `get(config, "data.name")`."""
+    for part in name.split("."):
+        config = config[part]
+    return config
+
+
+def check_overrides(config: ml_collections.ConfigDict, names: list[str]) -> None:
+    """Refuse a dotted name that `config` has no field for, with the nearest name that it has."""
+    known = flat(config.to_dict())
+    sections = {name.rsplit(".", depth)[0] for name in known for depth in range(1, name.count(".") + 1)}
+    for name in names:
+        if name not in known and name not in sections and not name.startswith("optimizer.layer_rates."):
+            raise UserError(f"--config.{name}: the config has no field {name!r}{_nearest(name, list(known))}")
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dict as {"data.name": value, ...}."""
+    result = {}
+    for key, value in tree.items():
+        result.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return result
+
+
+def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The config as nested dicts of JSON values."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Lines "field: old -> new" where two plain configs differ in what a resumed run must not change."""
+    old, new = flat(old), flat(new)
+    fixed = [name for name in sorted(old.keys() | new.keys())
+             if not any(name == free or name.startswith(free + ".") for free in FREE_TO_CHANGE)]
+    return [f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in fixed
+            if old.get(name, "absent") != new.get(name, "absent")]
+
+
+def _nearest(name: str, known: Any) -> str:
+    by_leaf = {candidate.rsplit(".", 1)[-1]: candidate for candidate in known}
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or [
+        by_leaf[leaf] for leaf in difflib.get_close_matches(name.rsplit(".", 1)[-1], by_leaf, n=1, cutoff=0.6)]
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,62 @@
+"""Data sets by name, whole in host memory: digits (embedded), a TFDS name, folder:PATH or npz:PATH."""
+import ml_collections
+import numpy as np
+
+from ls_jax.data import digits, folder, npz, tfds_build
+from ls_jax.data.dataset import Dataset, Split
+from ls_jax.errors import UserError
+
+__all__ = ["Dataset", "Split", "load"]
+
+SPLIT_SEED = 190602629  # of hold-outs and training subsets; never a run's seed, so that all runs share one split
+
+
+def load(data: ml_collections.ConfigDict) -> Dataset:
+    """The data set that `config.data` names, after hold-out and subsetting.
+
+    Args:
+        data: name, dir, holdout, train_examples and image_size, as `ls_jax/config.py` describes them.
+
+    Raises:
+        UserError: the data set is unknown, not there or damaged, or too small for what is asked of it.
+    """
+    kind, _, path = data.name.partition(":")
+    if data.image_size is not None and kind != "folder":
+        raise UserError(f"data.image_size={data.image_size} resizes folder: pictures only; unset it for {data.name}")
+    if data.name == "digits":
+        dataset = digits.load()
+    elif kind == "folder":
+        dataset = folder.load(path, data.image_size)
+    elif kind == "npz":
+        dataset = npz.load(path)
+    else:
+        dataset = tfds_build.load(data.name, data.dir)
+    return _subset(dataset, data.holdout, data.train_examples)
+
+
+def _subset(dataset: Dataset, holdout: int, train_examples: int | None) -> Dataset:
+    """Holds out training examples as "validation" and keeps only so many of the rest.
+
+    One permutation of the training set, from a fixed seed, decides both: its front is held out and its back is
+    trained on. So smaller training subsets lie inside larger ones, and do not depend on the hold-out. Both
+    splits keep the data set's order.
+    """
+    if not holdout and train_examples is None:
+        return dataset
+    train = dataset.splits["train"]
+    available = len(train) - holdout
+    if holdout and "validation" in dataset.splits:
+        raise UserError(f"data.holdout={holdout}, but {dataset.name} has its own validation split; set data.holdout=0")
+    if holdout < 0 or available < 1:
+        raise UserError(f"data.holdout={holdout} must be from 0 to {len(train) - 1}: {dataset.name} has {len(train)} "
+                        "training examples")
+    if train_examples is not None and not 1 <= train_examples <= available:
+        raise UserError(f"data.train_examples={train_examples} must be from 1 to {available}: {dataset.name} has "
+                        f"{len(train)} training examples, of which data.holdout={holdout} are held out")
+    # RandomState, not default_rng: NumPy has frozen its streams, so the split is the same in every version.
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(train))
+    kept = available if train_examples is None else train_examples
+    splits = {"train": train.take(np.sort(order[len(order) - kept:]))}
+    if holdout:
+        splits["validation"] = train.take(np.sort(order[:holdout]))
+    return Dataset(dataset.name, dataset.class_names, dataset.splits | splits)

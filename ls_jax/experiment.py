@@ -1,0 +1,105 @@
+"""An experiment in its workdir: train, predict, study, report. Each stage leaves files that the next one reads."""
+import json
+import os
+import pathlib
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from ls_jax import checkpoint, data, evaluate, log, predictions, provenance, sweep
+from ls_jax import config as configs
+from ls_jax import mesh as meshes
+from ls_jax import report as reports
+from ls_jax import train as training
+from ls_jax.data import memory
+from ls_jax.errors import UserError
+from ls_jax.studies import accuracy
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Train, or resume what the workdir holds; then evaluate, study and report."""
+    this, states = _train(config, workdir)
+    _study(this, states, workdir)
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Train, or resume what the workdir holds, and leave the checkpoint."""
+    _train(config, workdir)
+
+
+def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Evaluate, study and report the workdir's last checkpoint."""
+    this = prepare(config, workdir)
+    restored = checkpoint.Checkpoints(workdir).restore_latest(this.abstract_state())
+    if restored is None:
+        raise UserError(f"{workdir} holds no checkpoint to study: train first (--mode=run or --mode=train)")
+    _study(this, this.layout.split(restored[1]), workdir)
+
+
+def report(workdir: pathlib.Path) -> None:
+    """Write report.html again from the results, predictions and logs that the workdir holds."""
+    if not (workdir / "results.json").exists():
+        raise UserError(f"{workdir} holds no results.json to report: run the experiment first (--mode=run)")
+    print(f"report: {reports.write(workdir)}")
+
+
+def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> training.Run:
+    """Check the config against itself, the workdir, the data and the devices, before anything is written."""
+    configs.validate(config)
+    _check_workdir(config, workdir)
+    this = training.setup(config, data.load(config.data))
+    if meshes.is_primary():
+        log.write_json(workdir / "config.json", configs.plain(config))
+    return this
+
+
+def _train(config, workdir):
+    this = prepare(config, workdir)
+    with provenance.manifest(workdir, configs.plain(config), mesh=dict(this.layout.mesh.shape)):
+        return this, training.train(this, workdir)
+
+
+def _check_workdir(config, workdir):
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
+    held = workdir / "config.json"
+    if held.exists():
+        differences = configs.differences(json.loads(held.read_text()), configs.plain(config))
+        if differences:
+            raise UserError(f"{workdir} holds another experiment ({'; '.join(differences)}): "
+                            "choose another --workdir, or go on with the config it has")
+
+
+def _study(this, states, workdir):
+    measured = list(_predict(this, states, workdir))
+    records = accuracy.run(measured)
+    if not meshes.is_primary():
+        return
+    log.write_json(workdir / "results.json", records)
+    for split in this.dataset.splits:
+        if split != "train":
+            print(accuracy.table(records, split))
+    print(f"report: {reports.write(workdir)}")
+
+
+def _predict(this, states, workdir) -> Any:
+    """Predict every split, keep the predictions, and yield (split, hyper-parameters, measures) of each healthy member."""
+    diverged = np.asarray(meshes.fetch(this.layout.join([state.diverged for state in states])))
+    weights = [state.ema if this.config.optimizer.ema else state.params for state in states]
+    heads = meshes.fetch(this.layout.join([tree["head"] for tree in weights]))
+    for name, split in this.dataset.splits.items():
+        count = this.config.evaluate.train_examples if name == "train" else len(split.labels)
+        arrays = memory.place(split, this.layout.mesh)
+        index = evaluate.evenly_spaced(len(split.labels), count)
+        for member, predicted in this.evaluator.predict(states, arrays, index):
+            if diverged[member] >= 0:
+                continue
+            if meshes.is_primary():
+                predictions.save(workdir, name, member, predicted, sweep.take(heads, member), this.dataset.class_names)
+            yield name, this.rows[member], accuracy.measure(predicted.logits, predicted.labels)

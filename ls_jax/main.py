@@ -1,0 +1,83 @@
+"""`python -m ls_jax.main --config=configs/NAME.py[:smoke|:short] --workdir=DIR [--mode=MODE] [--config.field=value ...]`
+
+MODE is run (the default: train or resume, then evaluate, study and report), train, study (from the workdir's last
+checkpoint) or report (from its results). This is the only file that knows absl.
+"""
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from ls_jax.errors import UserError
+
+MODES = ("run", "train", "study", "report")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/digits_mlp.py or configs/digits_mlp.py:smoke.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives: checkpoints, logs, predictions, results, report.")
+_MODE = flags.DEFINE_enum("mode", "run", MODES, "What to do.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several processes.")
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are.")
+_PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let JAX find the other processes (Cloud TPU pods, Slurm, Open MPI).")
+
+
+def main(argv: list[str]) -> None:
+    """Run the command; bad input ends it with one line and exit status 2, SIGTERM with 143 and the state saved."""
+    logging.set_verbosity(logging.WARNING)  # JAX tells at INFO of every backend that it does not find
+    try:
+        if len(argv) > 1:
+            raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
+        run()
+    except UserError as error:
+        sys.exit(_complain(error))
+
+
+def run() -> None:
+    """The modes, once the flags are parsed."""
+    from ls_jax import xla_flags
+    xla_flags.set_cpu_flags()  # before JAX starts its backends
+    import jax
+
+    from ls_jax import experiment, mesh
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "ls_jax", "compiled"))
+    if _WORKDIR.value is None:
+        raise UserError("--workdir=DIR is missing: where the run shall live, e.g. --workdir=runs/digits")
+    mesh.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, auto=_DISTRIBUTED.value)
+    workdir = pathlib.Path(_WORKDIR.value)
+    if _MODE.value == "report":
+        experiment.report(workdir)
+    elif _CONFIG.value is None:
+        raise UserError("--config=configs/NAME.py is missing: which experiment to run, e.g. --config=configs/digits_mlp.py")
+    else:
+        {"run": experiment.run, "train": experiment.train, "study": experiment.study}[_MODE.value](_CONFIG.value, workdir)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """absl's parsing, with config names checked first, since config_flags answers a typo with "AttributeError: 'typo'"."""
+    try:
+        _check_config(argv)
+        return flags.FLAGS(argv)
+    except (flags.Error, UserError, TypeError, ValueError) as error:
+        sys.exit(_complain(error))
+
+
+def _check_config(argv):
+    paths = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
+    names = [a[len("--config."):].split("=", 1)[0] for a in argv if a.startswith("--config.")]
+    if not paths:
+        return
+    from ls_jax import config
+    path, _, variant = paths[-1].partition(":")
+    config.check_overrides(config.load(path, variant), names)
+
+
+def _complain(error):
+    print(f"ls_jax: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

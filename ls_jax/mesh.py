@@ -1,0 +1,93 @@
+"""The device mesh, multi-process start and global arrays: every JAX call that changes between versions is in this file."""
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
+
+from ls_jax.errors import UserError
+
+MEMBER = P("member")                # [members, ...]: states, hyper-parameters
+STEPS = P("member", None, "data")   # [members, steps, batch]: the example ids of several steps
+OUTPUTS = P("member", "data")       # [members, batch, ...]: predictions
+ROWS = P("data")                    # [batch]: example ids that all members are evaluated on
+SHARED = P()                        # the same on every device: the data set
+
+
+def initialize(coordinator: str | None, processes: int | None, process: int | None, *, auto: bool = False) -> None:
+    """Join the other processes, before anything asks for a device; without arguments this process is alone.
+
+    `auto` lets JAX find the coordinator from the cluster (Cloud TPU, Slurm, Open MPI, Kubernetes). It is a flag and not a
+    guess, since a pod that is wrongly taken for a single host trains as many separate copies as it has hosts.
+    """
+    if auto:
+        jax.distributed.initialize()
+    elif coordinator is not None:
+        if processes is None or process is None or not 0 <= process < processes:
+            raise UserError(f"--coordinator needs --processes=N and --process=I with 0 <= I < N, got processes={processes}, "
+                            f"process={process}")
+        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=120,
+                                   heartbeat_timeout_seconds=60)
+    elif processes not in (None, 1):
+        raise UserError("--processes needs --coordinator=HOST:PORT, the address of process 0")
+
+
+def is_primary() -> bool:
+    """Whether this process writes the logs."""
+    return jax.process_index() == 0
+
+
+def make(member: int | None, data: int | None, members: int, batch_size: int) -> Mesh:
+    """The ('member', 'data') mesh; a size left None is chosen: first as many members apart as divide the sweep.
+
+    Raises:
+        UserError: where the sizes fit neither the devices, nor the sweep, nor the batch.
+    """
+    devices = jax.device_count()
+    if member is None:
+        member = math.gcd(members, devices // data if data else devices)
+    if data is None:
+        data = devices // member
+        while batch_size % data:
+            data -= 1
+    wanted = member * data
+    if wanted > devices:
+        raise UserError(f"mesh.member={member} x mesh.data={data} needs {wanted} devices, and there are {devices}: lower either")
+    if members % member:
+        raise UserError(f"mesh.member={member} does not divide the sweep's {members} members: choose a divisor")
+    if batch_size % data:
+        raise UserError(f"mesh.data={data} does not divide batch_size={batch_size}: choose a batch size that is a multiple of it")
+    chosen = jax.devices()[:wanted]
+    unused = set(range(jax.process_count())) - {device.process_index for device in chosen}
+    if unused:
+        raise UserError(f"{jax.process_count()} processes, but the mesh member={member} x data={data} uses devices of "
+                        f"{jax.process_count() - len(unused)} only: start fewer processes or enlarge the mesh")
+    return Mesh(np.asarray(chosen).reshape(member, data), ("member", "data"), axis_types=(AxisType.Auto,) * 2)
+
+
+def put(mesh: Mesh, spec: P, value: Any) -> Any:
+    """A tree of host arrays, equal on every process, as global arrays laid out by `spec`."""
+    sharding = NamedSharding(mesh, spec)
+
+    def place(x):
+        x = np.asarray(x)
+        if jax.process_count() == 1:
+            return jax.device_put(x, sharding)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(place, value)
+
+
+def fetch(value: Any) -> Any:
+    """A tree of global arrays as NumPy arrays, whole, on every process."""
+    if jax.process_count() == 1:
+        return jax.device_get(value)
+    return jax.tree.map(lambda x: np.asarray(
+        x if x.is_fully_replicated else multihost_utils.process_allgather(x, tiled=True)), value)
+
+
+def map_shards(f: Any, mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
+    """`jax.shard_map` with the check that what is declared equal on all data shards is so."""
+    return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs)

@@ -1,0 +1,39 @@
+"""Metrics as sums and a count: they merge over steps, shards and batches without a mean of means."""
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ls_jax import losses
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """Sums over examples: `loss` is the (smoothed) training loss, `nll` the hard-label negative log-likelihood."""
+    loss: Float[Array, "*members"]
+    nll: Float[Array, "*members"]
+    correct: Float[Array, "*members"]
+    count: Float[Array, "*members"]
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return jax.tree.map(jnp.add, self, other)
+
+    def means(self) -> dict[str, Float[Array, "*members"]]:
+        """{"loss", "nll", "accuracy"} per example; NaN where nothing was counted."""
+        return {"loss": self.loss / self.count, "nll": self.nll / self.count, "accuracy": self.correct / self.count}
+
+
+def zeros() -> Sums:
+    """Nothing counted yet."""
+    return Sums(*(jnp.zeros((), jnp.float32) for _ in range(4)))
+
+
+def sums(loss: Float[Array, " batch"], logits: Float[Array, "batch classes"], labels: Int[Array, " batch"],
+         mask: Bool[Array, " batch"] | None = None) -> Sums:
+    """Sums over a batch, masked rows left out even where they hold NaN."""
+    mask = jnp.ones(labels.shape, bool) if mask is None else mask
+    keep = lambda values: jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0.0))
+    correct = jnp.argmax(logits, axis=-1) == labels
+    return Sums(keep(loss), keep(losses.cross_entropy(logits, labels)), keep(correct), keep(mask))

@@ -1,0 +1,131 @@
+"""Residual networks for small images: tensor2tensor's, which the paper trains (appendix A.2), and He et al.'s (2015).
+
+With 9 blocks in each of three groups both have 6 * 9 + 2 = 56 layers.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from ls_jax.models.layers import BatchNorm, Output
+
+
+class ResNet(nnx.Module):
+    """Stem `conv`-`norm`-ReLU, then `blocks` residual blocks for each of `widths`, global average pooling, `head`.
+
+    The first block of every group but the first halves the image. Blocks are attributes `group1_block1`, ….
+    style "tensor2tensor": pre-activation blocks, a convolution as shortcut at the start of each group, and nothing between
+    the last sum and the pooling, so that features may be negative. style "he": post-activation blocks, shortcuts without
+    parameters (subsampled, zero-padded channels: option A); He et al.'s net for CIFAR-10 has widths 16, 32, 64.
+    `axis_name` is the mesh axis over which batch statistics are averaged.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        rngs: nnx.Rngs,
+        blocks: int = 9,
+        widths: Sequence[int] = (32, 64, 128),
+        stem: int = 16,
+        style: str = "tensor2tensor",
+        axis_name: str | None = None,
+        dtype: jax.typing.DTypeLike = jnp.float32,
+    ):
+        if style not in STYLES:
+            raise ValueError(f"unknown ResNet style {style!r}; choose from {', '.join(STYLES)}")
+        block, conv_init, head_init = STYLES[style]
+        options = dict(kernel_init=conv_init, axis_name=axis_name, dtype=dtype, rngs=rngs)
+        self.dtype = dtype
+        self.conv = conv(image_shape[-1], stem, 3, 1, **options)
+        self.norm = BatchNorm(stem, axis_name=axis_name)
+        names, inputs = [], stem
+        for group, width in enumerate(widths, 1):
+            for i in range(1, blocks + 1):
+                names.append(f"group{group}_block{i}")
+                setattr(self, names[-1], block(inputs, width, first=i == 1, stride=2 if i == 1 < group else 1, **options))
+                inputs = width
+        self.block_names = tuple(names)
+        self.head = nnx.Linear(inputs, num_classes, kernel_init=head_init, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], *, train: bool, dropout_keys: Key[Array, " batch"] | None = None
+    ) -> Output:
+        """Logits and pooled features; training updates the running statistics of every BatchNorm."""
+        del dropout_keys
+        x = self.conv(x.astype(self.dtype))
+        x = nnx.relu(self.norm(x, train=train))
+        for name in self.block_names:
+            x = getattr(self, name)(x, train=train)
+        features = x.astype(jnp.float32).mean((1, 2))
+        return Output(self.head(features), features)
+
+
+def conv(inputs, outputs, size, stride, *, kernel_init, dtype, rngs, axis_name=None) -> nnx.Conv:
+    """A bias-free square convolution, padded by size // 2 on all sides whatever the stride."""
+    del axis_name
+    padding = ((size // 2, size // 2),) * 2
+    options = dict(padding=padding, use_bias=False, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+    return nnx.Conv(inputs, outputs, (size, size), strides=stride, **options)
+
+
+class PreActivationBlock(nnx.Module):
+    """x + conv(relu(norm(conv(relu(norm(x)))))), where a group's first block replaces x by norm(conv1x1(relu(norm(x))))."""
+
+    def __init__(self, inputs: int, outputs: int, *, first: bool, stride: int, **options):
+        self.norm1 = BatchNorm(inputs, axis_name=options["axis_name"])
+        self.conv1 = conv(inputs, outputs, 3, stride, **options)
+        self.norm2 = BatchNorm(outputs, axis_name=options["axis_name"])
+        self.conv2 = conv(outputs, outputs, 3, 1, **options)
+        self.first = first
+        if first:
+            self.shortcut = conv(inputs, outputs, 1, stride, **options)
+            self.shortcut_norm = BatchNorm(outputs, axis_name=options["axis_name"])
+
+    def __call__(self, x, *, train: bool):
+        y = nnx.relu(self.norm1(x, train=train))
+        if self.first:
+            x = self.shortcut_norm(self.shortcut(y), train=train)
+        y = nnx.relu(self.norm2(self.conv1(y), train=train))
+        return x + self.conv2(y)
+
+
+class PostActivationBlock(nnx.Module):
+    """relu(x + norm(conv(relu(norm(conv(x)))))), with x subsampled and padded with zero channels where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, *, first: bool, stride: int, **options):
+        del first
+        if outputs < inputs:
+            raise ValueError(f"ResNet style 'he' cannot narrow from {inputs} to {outputs} channels; let widths increase")
+        self.conv1 = conv(inputs, outputs, 3, stride, **options)
+        self.norm1 = BatchNorm(outputs, axis_name=options["axis_name"])
+        self.conv2 = conv(outputs, outputs, 3, 1, **options)
+        self.norm2 = BatchNorm(outputs, axis_name=options["axis_name"])
+        self.stride, self.added = stride, outputs - inputs
+
+    def __call__(self, x, *, train: bool):
+        y = nnx.relu(self.norm1(self.conv1(x), train=train))
+        y = self.norm2(self.conv2(y), train=train)
+        if self.stride > 1 or self.added:
+            before = self.added // 2
+            x = jnp.pad(x[:, :: self.stride, :: self.stride], ((0, 0),) * 3 + ((before, self.added - before),))
+        return nnx.relu(x + y)
+
+
+# style: block, initializer of convolutions (both fan-in; tensor2tensor's has gain 1), initializer of the head
+STYLES = {
+    "tensor2tensor": (
+        PreActivationBlock,
+        nnx.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),
+        nnx.initializers.variance_scaling(2.0, "fan_avg", "truncated_normal"),
+    ),
+    "he": (
+        PostActivationBlock,
+        nnx.initializers.variance_scaling(2.0, "fan_in", "normal"),
+        nnx.initializers.variance_scaling(2.0, "fan_in", "normal"),
+    ),
+}

@@ -1,0 +1,73 @@
+"""Schedules and optax chains, built inside the step from the member's traced hyper-parameters.
+
+Weight decay is L2 regularisation, λ/2 ||w||² in the loss, as in the paper's sources: λ w joins the gradient before
+clipping and momentum. The learning rate of a step is `hyper.learning_rate` times the schedule's factor.
+"""
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from jaxtyping import Array, Float, Int
+
+from ls_jax.state import Hyper
+
+SCHEDULES = {
+    "constant": lambda progress, config: jnp.ones_like(progress),
+    "linear": lambda progress, config: jnp.maximum(0.0, 1.0 - progress),
+    "step": lambda progress, config: config.factor ** sum(
+        jnp.where(progress >= boundary, 1.0, 0.0) for boundary in config.boundaries),
+}
+
+
+def schedule(step: Int[Array, ""], config: ml_collections.ConfigDict) -> Float[Array, ""]:
+    """The learning rate's factor at `step`, in [0, 1]; "step" multiplies by `factor` at each of the `boundaries`.
+
+    Boundaries are fractions of `config.steps`, so that a shorter run keeps the recipe's shape.
+    """
+    progress = jnp.asarray(step, jnp.float32) / config.steps
+    return SCHEDULES[config.optimizer.schedule](progress, config.optimizer)
+
+
+def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, ""]) -> optax.GradientTransformation:
+    """Decay, clip, momentum, learning rate: the optax chain of one member at one step.
+
+    `optimizer.momentum_form`: "nesterov" or "heavy_ball" accumulate g + μ m; "averaged" is the paper's gradient
+    smoothing, μ m + (1-μ) g (App. A.5). `optimizer.layer_rates` multiplies the rate of the layers it names.
+    """
+    settings = config.optimizer
+    chain = [optax.add_decayed_weights(hyper.weight_decay, mask=lambda params: decay_mask(params, settings))]
+    if settings.clip:
+        chain.append(optax.clip_by_global_norm(settings.clip))
+    if settings.momentum_form == "averaged":
+        chain.append(optax.ema(settings.momentum, debias=False))
+    elif settings.momentum:
+        chain.append(optax.trace(settings.momentum, nesterov=settings.momentum_form == "nesterov"))
+    rate = hyper.learning_rate * schedule(step, config)
+    rates = dict(settings.layer_rates)
+    chain.append(optax.stateless(lambda updates, params: {
+        layer: jax.tree.map(lambda u: -rate * rates.get(layer, 1.0) * u, leaves)
+        for layer, leaves in updates.items()}))
+    return optax.chain(*chain)
+
+
+def decay_mask(params: Any, settings: ml_collections.ConfigDict) -> Any:
+    """True for the parameters that weight decay acts on: the kernels of `decay_layers`, or of every layer when empty.
+
+    With `decay_norm` also batch norm's scale and bias, as tensor2tensor does; never another layer's bias.
+    """
+    def decays(path, leaf):
+        names = [str(getattr(key, "key", key)) for key in path]
+        norm = any("scale" == other for other in _siblings(params, path))
+        if names[-1] == "kernel":
+            return not settings.decay_layers or names[0] in settings.decay_layers
+        return bool(norm and settings.decay_norm)
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def _siblings(params, path):
+    for key in path[:-1]:
+        params = params[key.key]
+    return params.keys()

@@ -1,0 +1,114 @@
+"""manifest.json: which code, versions, hardware and settings made the results of a workdir, session by session."""
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from ls_jax.log import write_json
+from ls_jax.version import __version__
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@contextlib.contextmanager
+def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | None = None,
+             primary: bool | None = None) -> Iterator[None]:
+    """Record the session that the `with` block is: when it starts, and how it ended.
+
+    manifest.json is {"sessions": [...]}, one per start of the program in this workdir, the newest last. A session's outcome
+    is "running"; then "finished", "interrupted: ..." or "failed: ..."; or "killed", where a later one finds it running.
+
+    Args:
+        workdir: the run's directory.
+        config: the run's config, in JSON's types.
+        mesh: sizes of the mesh's axes by name.
+        primary: whether this process writes (None: whether it is process 0).
+    """
+    primary = jax.process_index() == 0 if primary is None else primary
+    path, start = pathlib.Path(workdir) / "manifest.json", time.monotonic()
+    sessions = [session | ({"outcome": "killed"} if session["outcome"] == "running" else {}) for session in _sessions(path)]
+    session = describe(config, mesh)
+
+    def write(outcome: str) -> None:
+        if primary:
+            session.update(outcome=outcome, seconds=round(time.monotonic() - start, 3))
+            write_json(path, {"sessions": [*sessions, session]})
+
+    write("running")
+    try:
+        yield
+    except BaseException as error:
+        kind, line = type(error).__name__, " ".join(str(error).split())
+        write(f"interrupted: {line or kind}" if kind in ("Interrupted", "KeyboardInterrupt") else f"failed: {kind}: {line}")
+        raise
+    write("finished")
+
+
+def describe(config: Any, mesh: dict[str, int] | None = None) -> dict[str, Any]:
+    """What identifies a session: config, command, versions, commit, hardware, settings.
+
+    Of the environment, which can hold secrets, only the variables that begin with XLA_ or JAX_.
+    """
+    devices = jax.devices()
+    return {
+        "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "config": config,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}, "ls_jax": __version__},
+        "git": commit(pathlib.Path(__file__).parent),
+        "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices),
+                    "processes": jax.process_count()},
+        "mesh": mesh,
+        "cpu": {"model": _cpu_model(), "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+                else os.cpu_count()},
+        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(("XLA_", "JAX_"))},
+    }
+
+
+def commit(directory: pathlib.Path) -> dict[str, Any] | None:
+    """{"commit", "dirty"} of the repository that tracks a directory, or None.
+
+    Dirty is a tree whose tracked files differ from the commit, or that has untracked ones in the directory.
+    """
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, timeout=10,
+                              check=True).stdout.strip()
+    try:
+        if not git("ls-files", "--", "."):  # a repository around it, such as one that holds a virtual environment
+            return None
+        changed = git("status", "--porcelain", "--untracked-files=no") or git("ls-files", "--others", "--exclude-standard")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _sessions(path: pathlib.Path) -> list[dict[str, Any]]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["sessions"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

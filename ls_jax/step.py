@@ -1,0 +1,96 @@
+"""The mathematics of a step, for one member on one shard; `sweep.over_mesh` adds the member and the data axis."""
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from ls_jax import losses, metrics, models, optim, rng
+from ls_jax.data import augment
+from ls_jax.models import Output
+from ls_jax.state import Hyper, State
+
+
+class Batch(NamedTuple):
+    """One shard of a batch; `ids` name the examples, and key what is drawn for them."""
+    images: UInt8[Array, "batch height width channels"]
+    labels: Int[Array, " batch"]
+    ids: Int[Array, " batch"]
+
+
+class Steps(NamedTuple):
+    """The pure functions that a run is made of, each for one member on one shard."""
+    init: Any      # (hyper) -> State
+    train: Any     # (state, hyper, batch) -> State
+    predict: Any   # (state, batch) -> Output
+    measure: Any   # (state, hyper, batch, mask) -> Sums
+
+
+def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tuple[int, int, int],
+          axis_name: str | None = "data") -> Steps:
+    """The step functions of a config; `axis_name` is the mesh axis to reduce over, None without a mesh."""
+    config = ml_collections.FrozenConfigDict(config)  # what is traced later must be what was asked for now
+    shape = augment.output_shape(image_shape, config.data.augment)
+    new_model = lambda key: models.build(**config.model, num_classes=num_classes, image_shape=shape,
+                                         dtype=jnp.dtype(config.dtype), axis_name=axis_name, rngs=nnx.Rngs(key))
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: new_model(jax.random.key(0))))
+
+    def init(hyper: Hyper) -> State:
+        params, stats = (nnx.to_pure_dict(part) for part in nnx.split(
+            new_model(rng.key(hyper.seed, "init")), nnx.Param, nnx.BatchStat)[1:])
+        start = jnp.zeros((), jnp.int32)
+        return State(step=start, params=params, stats=stats, ema=params if config.optimizer.ema else {},
+                     opt=optim.transform(config, hyper, start).init(params), sums=metrics.zeros(), diverged=start - 1)
+
+    def train(state: State, hyper: Hyper, batch: Batch) -> State:
+        keys = rng.per_example(rng.key(hyper.seed, "augment", state.step), batch.ids)
+        images = augment.train(batch.images, keys, config.data.augment, config.data.normalize)
+        dropout = rng.per_example(rng.key(hyper.seed, "dropout", state.step), batch.ids)
+
+        def objective(params):
+            model = nnx.merge(graphdef, params, state.stats)
+            output = model(images, train=True, dropout_keys=dropout)
+            loss = losses.smoothed_cross_entropy(output.logits, batch.labels, hyper.alpha, config.loss.convention)
+            stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+            return config.loss.multiplier * mean(jnp.mean(loss)), (stats, output.logits, loss)
+
+        (total, (stats, logits, loss)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        optimizer = optim.transform(config, hyper, state.step)
+        updates, opt = optimizer.update(gradients, state.opt, state.params)
+        params = optax.apply_updates(state.params, updates)
+        sums = state.sums + total_over_shards(metrics.sums(loss, logits, batch.labels))
+        new = State(step=state.step + 1, params=params, stats=stats, opt=opt, ema=moving_average(state.ema, params, state.step),
+                    sums=sums, diverged=state.diverged)
+        return freeze_if_diverged(state, new, total)
+
+    def moving_average(ema, params, step):
+        # The effective decay rises as (1+t)/(10+t), as TensorFlow's ExponentialMovingAverage does with num_updates.
+        taken = step.astype(jnp.float32)
+        decay = jnp.minimum(config.optimizer.ema, (1.0 + taken) / (10.0 + taken))
+        return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params) if config.optimizer.ema else {}
+
+    def predict(state: State, batch: Batch) -> Output:
+        model = nnx.merge(graphdef, state.ema if config.optimizer.ema else state.params, state.stats)
+        return model(augment.evaluate(batch.images, config.data.augment, config.data.normalize), train=False)
+
+    def measure(state: State, hyper: Hyper, batch: Batch, mask: Bool[Array, " batch"]) -> metrics.Sums:
+        logits = predict(state, batch).logits
+        loss = losses.smoothed_cross_entropy(logits, batch.labels, hyper.alpha, config.loss.convention)
+        return total_over_shards(metrics.sums(loss, logits, batch.labels, mask))
+
+    mean = (lambda x: lax.pmean(x, axis_name)) if axis_name else (lambda x: x)
+    total_over_shards = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
+    return Steps(init, train, predict, measure)
+
+
+def freeze_if_diverged(old: State, new: State, loss: Float[Array, ""]) -> State:
+    """`new`, or from the first non-finite loss on `old` for ever, so that a diverged member cannot spread NaN."""
+    healthy = (old.diverged < 0) & jnp.isfinite(loss)
+    kept = jax.tree.map(lambda n, o: jnp.where(healthy, n, o), new, old)
+    at = jnp.where((old.diverged < 0) & ~healthy, old.step, old.diverged)
+    return dataclasses.replace(kept, step=new.step, diverged=at)

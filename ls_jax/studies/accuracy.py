@@ -1,0 +1,76 @@
+"""Accuracy and hard-label negative log-likelihood, hard against smoothed (the paper's Table 2)."""
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import logsumexp
+
+from ls_jax import results
+
+
+def accuracy(logits: Float[np.ndarray, "*batch examples classes"],
+             labels: Int[np.ndarray, " examples"]) -> Float[np.ndarray, "*batch"] | float:
+    """The share of examples whose largest logit is the label's; the first of equal logits counts."""
+    return np.mean(np.argmax(logits, axis=-1) == labels, axis=-1)
+
+
+def negative_log_likelihood(logits: Float[np.ndarray, "*batch examples classes"],
+                            labels: Int[np.ndarray, " examples"]) -> Float[np.ndarray, "*batch"] | float:
+    """Mean negative log-likelihood of the hard labels, in nats, summed in float64."""
+    logits = np.asarray(logits, np.float64)
+    true = np.take_along_axis(logits, np.broadcast_to(labels, logits.shape[:-1])[..., None], axis=-1)[..., 0]
+    return np.mean(logsumexp(logits, axis=-1) - true, axis=-1)
+
+
+MEASURES = {"accuracy": accuracy, "nll": negative_log_likelihood}
+
+
+def measure(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]) -> dict[str, Any]:
+    """Every measure of one member on one split, and the number of examples."""
+    return {**{name: float(f(logits, labels)) for name, f in MEASURES.items()}, "examples": len(labels)}
+
+
+def run(measured: Sequence[tuple[str, Mapping[str, Any], Mapping[str, float]]]) -> list[results.Record]:
+    """Records from (split, a member's hyper-parameters, {measure: value, "examples": count}), grouped over seeds."""
+    records = []
+    for split in dict.fromkeys(split for split, _, _ in measured):
+        here = [(row, values) for of, row, values in measured if of == split]
+        for quantity in MEASURES:
+            found = results.summarize("accuracy", quantity, split, [row for row, _ in here],
+                                      [values[quantity] for _, values in here])
+            records += [{**record, "examples": here[0][1]["examples"]} for record in found]
+    return records
+
+
+def table(records: Sequence[results.Record], split: str) -> str:
+    """The accuracy table of one split as aligned text."""
+    caption, *rows = cells(records, split)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join([caption, *lines])
+
+
+def cells(records: Sequence[results.Record], split: str) -> list[Any]:
+    """The accuracy table of one split: a caption, a header row and a row per smoothing, all text."""
+    here = [record for record in records if record["study"] == "accuracy" and record["split"] == split]
+    varying = [name for name in ("alpha", "learning_rate", "weight_decay")
+               if name == "alpha" or len({record.get(name) for record in here}) > 1]
+    label = lambda record: ", ".join(f"{'α' if name == 'alpha' else name}={record[name]:g}" for name in varying)
+    named = lambda quantity: {label(record): record for record in results.select(here, quantity=quantity)}
+    likelihood, difference = named("nll"), named("accuracy difference")
+    rows = [("smoothing", "accuracy %", "hard-label NLL", "paired difference in %-points [95 % interval]", "n")]
+    for name, record in named("accuracy").items():
+        rows.append((name, _plus_minus(record, 100, 2), _plus_minus(likelihood[name], 1, 4),
+                     _difference(difference[name]) if name in difference else "baseline", str(record["n"])))
+    examples = results.select(here, quantity="accuracy")[0]["examples"]
+    return [f"{split} split, {examples:,} examples; mean ± standard deviation over n seeds", *rows]
+
+
+def _plus_minus(record, scale, digits):
+    spread = "" if record["std"] is None else f" ± {scale * record['std']:.{digits}f}"
+    return f"{scale * record['mean']:.{digits}f}{spread}"
+
+
+def _difference(record):
+    interval = record["interval"]
+    return f"{100 * record['mean']:+.2f}" + (f" [{100 * interval[0]:+.2f}, {100 * interval[1]:+.2f}]" if interval else "")

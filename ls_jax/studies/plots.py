@@ -1,0 +1,52 @@
+"""Figures, as PNG for screens and PDF for papers; colours that colour-blind readers can tell apart (Okabe and Ito 2008)."""
+import pathlib
+from typing import Any, Sequence
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen)
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+STYLE = {
+    "font.size": 10, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "grid.alpha": 0.25, "legend.frameon": False, "figure.dpi": 144, "savefig.bbox": "tight", "pdf.fonttype": 42,
+}
+
+
+def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
+    """Write PATH.png and PATH.pdf and close the figure; returns the files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    for file in files:
+        figure.savefig(file)
+    plt.close(figure)
+    return files
+
+
+def learning_curves(rows: Sequence[dict[str, Any]], split: str) -> Any:
+    """Training loss and held-out accuracy and NLL against the step: a line a smoothing, its band the seeds' range.
+
+    `rows` are those of metrics.jsonl.
+    """
+    panels = [("train", "loss", "training loss (smoothed targets)"), (split, "accuracy", f"{split} accuracy"),
+              (split, "nll", f"{split} NLL (hard labels)")]
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(panels), figsize=(11, 3.2), layout="constrained")
+        for axis, (of, quantity, title) in zip(axes, panels):
+            here = [row for row in rows if row["split"] == of and row.get(quantity) is not None]
+            for colour, alpha in zip(COLOURS, sorted({row["alpha"] for row in here})):
+                steps, low, middle, high = _band([row for row in here if row["alpha"] == alpha], quantity)
+                axis.plot(steps, middle, color=colour, label=f"α = {alpha:g}", marker="o" if len(steps) == 1 else None)
+                axis.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+            axis.set(title=title, xlabel="step")
+        axes[0].legend()
+        return figure
+
+
+def _band(rows, quantity):
+    """Steps, and the smallest, mean and largest value over the members at each."""
+    steps = sorted({row["step"] for row in rows})
+    values = [[row[quantity] for row in rows if row["step"] == step] for step in steps]
+    return steps, [min(v) for v in values], [np.mean(v) for v in values], [max(v) for v in values]

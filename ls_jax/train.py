@@ -1,0 +1,204 @@
+"""The training loop, in order: restore, step, log, evaluate, save. It orchestrates; the mathematics is in `step`."""
+import dataclasses
+import signal
+import threading
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import lax
+from jax.experimental import multihost_utils
+
+from ls_jax import mesh as meshes
+from ls_jax import log, metrics, optim, step as steps_module, sweep
+from ls_jax.checkpoint import Checkpoints
+from ls_jax.data import Dataset, memory, order
+from ls_jax.evaluate import Evaluator
+from ls_jax.state import Hyper, State
+
+
+class Interrupted(Exception):
+    """SIGTERM came; the state has been saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is fixed for the length of a run: the sweep, where it lies, and its compiled programs."""
+    config: ml_collections.ConfigDict
+    dataset: Dataset
+    layout: sweep.Layout
+    hyper: Hyper
+    steps: steps_module.Steps
+    evaluator: Evaluator
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The hyper-parameters of each member, as plain numbers."""
+        return sweep.rows(self.hyper)
+
+    @property
+    def examples(self) -> int:
+        """Examples in the training split."""
+        return len(self.dataset.splits["train"].labels)
+
+    def hypers(self) -> list[Hyper]:
+        """The hyper-parameters on the devices, as slots."""
+        return self.layout.split(meshes.put(self.layout.mesh, meshes.MEMBER, self.hyper))
+
+    def abstract_state(self) -> State:
+        """Shapes, dtypes and shardings of the sweep's state [M, ...], for restoring a checkpoint."""
+        member = jax.eval_shape(self.steps.init, sweep.take(self.hyper, 0))
+        sharding = jax.sharding.NamedSharding(self.layout.mesh, meshes.MEMBER)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.layout.members, *x.shape), x.dtype, sharding=sharding), member)
+
+
+def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
+    """Lay the config's sweep out over the devices there are.
+
+    Raises:
+        UserError: where the mesh fits neither the devices, nor the sweep, nor the batch.
+    """
+    hyper = sweep.grid(config)
+    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), config.batch_size)
+    layout = sweep.Layout(mesh, len(hyper.seed), strategy(config))
+    image_shape = dataset.splits["train"].images.shape[1:]
+    steps = steps_module.build(config, len(dataset.class_names), image_shape)
+    return Run(config, dataset, layout, hyper, steps, Evaluator(steps, layout, config.evaluate.batch_size))
+
+
+def strategy(config: ml_collections.ConfigDict) -> str:
+    """How members share a device: as asked, else what was fastest on the backend (benchmarks/members.py)."""
+    if config.members != "auto":
+        return config.members
+    return "vmap" if jax.default_backend() != "cpu" and config.model.name == "mlp" else "unroll"
+
+
+def steps_per_call(config: ml_collections.ConfigDict) -> int:
+    """Steps per dispatch: as asked, else 1 on a CPU, where XLA runs loops over steps slowly, and 10 elsewhere."""
+    return config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+
+
+def train(run: Run, workdir: str) -> list[State]:
+    """Train, or resume what the workdir holds; returns the final state as slots.
+
+    Raises:
+        Interrupted: after SIGTERM, with the state saved.
+    """
+    config, layout = run.config, run.layout
+    checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)
+    step, states = restore_or_init(run, checkpoints)
+    hypers, arrays = run.hypers(), memory.place(run.dataset.splits["train"], layout.mesh)
+    train_step, reset = training_programs(run)
+    held_out = HeldOut(run)
+    with checkpoints, log.Logs(workdir, run, first_step=step) as logs, TerminationSignal() as termination:
+        while step < config.steps:
+            ids = order.block(run.examples, config.batch_size, run.hyper.seed, step, steps_to_take(config, step))
+            states = train_step(states, hypers, place_ids(layout, ids), arrays)
+            step += ids.shape[1]
+            logs.progress(step)
+            if due(step, config.log.every, config.steps):
+                logs.write(train_rows(run, states, step))
+                states = reset(states)
+            if due(step, config.evaluate.every, config.steps):
+                logs.write(held_out.rows(states, step))
+            stop = termination.received(step)
+            if stop or due(step, config.checkpoint.every, config.steps):
+                checkpoints.save(step, layout.join(states))
+            if stop and step < config.steps:
+                raise Interrupted(f"stopped at step {step} of {config.steps}; the same command goes on from there")
+    return states
+
+
+def steps_to_take(config: ml_collections.ConfigDict, step: int) -> int:
+    """A full call's steps, or one where something is due before it would end, so that two programs serve a run."""
+    intervals = [config.log.every, config.evaluate.every, config.checkpoint.every, config.steps]
+    room = min(every - step % every for every in intervals if every)
+    per_call = steps_per_call(config)
+    return per_call if per_call <= room else 1
+
+
+def due(step: int, every: int, last: int) -> bool:
+    """Whether something that happens `every` so many steps, and at the end, happens now."""
+    return step == last or (every > 0 and step % every == 0)
+
+
+def training_programs(run: Run) -> tuple[Any, Any]:
+    """(several steps in one call, reset of the running metrics), over the mesh, donating the state."""
+    def several(state, hyper, ids, arrays):
+        one = lambda state, ids: (run.steps.train(state, hyper, memory.gather(arrays, ids)), None)
+        return one(state, ids[0])[0] if ids.shape[0] == 1 else lax.scan(one, state, ids)[0]
+
+    reset = lambda state: dataclasses.replace(state, sums=jax.tree.map(jnp.zeros_like, state.sums))
+    specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED)
+    return (sweep.over_mesh(several, run.layout, specs, meshes.MEMBER, donate=(0,)),
+            sweep.over_mesh(reset, run.layout, (meshes.MEMBER,), meshes.MEMBER, donate=(0,)))
+
+
+def restore_or_init(run: Run, checkpoints: Checkpoints) -> tuple[int, list[State]]:
+    """(first step to take, state as slots): from the last good checkpoint, else from the seeds."""
+    restored = checkpoints.restore_latest(run.abstract_state())
+    if restored is not None:
+        step, state, _ = restored
+        return step, run.layout.split(state)
+    init = sweep.over_mesh(run.steps.init, run.layout, (meshes.MEMBER,), meshes.MEMBER)
+    return 0, init(run.hypers())
+
+
+def place_ids(layout: sweep.Layout, ids: np.ndarray) -> list[Any]:
+    """Example ids [members, steps, batch] on the devices, as slots."""
+    return [meshes.put(layout.mesh, meshes.STEPS, ids[members]) for members in layout.member_ids()]
+
+
+def train_rows(run: Run, states: list[State], step: int) -> list[dict[str, Any]]:
+    """A row per member on the steps since the last such row; a newly diverged member is told of on stderr."""
+    sums, diverged = meshes.fetch(run.layout.join([(state.sums, state.diverged) for state in states]))
+    factor = float(optim.schedule(jnp.int32(step - 1), run.config))
+    return [{"step": step, "member": member, **row, "split": "train", **measured, "rate": row["learning_rate"] * factor,
+             "diverged": int(diverged[member])} for member, (row, measured) in enumerate(zip(run.rows, means(sums)))]
+
+
+def means(sums: metrics.Sums) -> list[dict[str, float]]:
+    """{"loss", "nll", "accuracy"} of each member."""
+    with np.errstate(invalid="ignore"):
+        columns = sums.means()
+    return [{name: float(values[member]) for name, values in columns.items()} for member in range(len(sums.count))]
+
+
+class HeldOut:
+    """The held-out split on the devices, measured while training goes on."""
+
+    def __init__(self, run: Run):
+        split = run.dataset.splits[run.config.evaluate.split]
+        self.run, self.hypers = run, run.hypers()
+        self.arrays = memory.place(split, run.layout.mesh)
+        self.index = np.arange(len(split.labels), dtype=np.int32)
+
+    def rows(self, states: list[State], step: int) -> list[dict[str, Any]]:
+        """A row per member; `loss` is against smoothed targets, `nll` against hard ones."""
+        sums = self.run.evaluator.measure(states, self.hypers, self.arrays, self.index)
+        return [{"step": step, "member": member, **row, "split": self.run.config.evaluate.split, **measured}
+                for member, (row, measured) in enumerate(zip(self.run.rows, means(sums)))]
+
+
+class TerminationSignal:
+    """SIGTERM turned into a question that the loop asks between steps; several processes get the same answer."""
+
+    def __init__(self):
+        self._flag = threading.Event()
+
+    def __enter__(self):
+        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, lambda *_: self._flag.set())
+        return self
+
+    def __exit__(self, *_):
+        if hasattr(self, "_previous"):
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def received(self, step: int) -> bool:
+        """Whether to stop after `step`; with several processes JAX's preemption service lets them agree on a step."""
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._flag.is_set()

@@ -1,0 +1,34 @@
+"""XLA options that make convolutional networks train faster on CPUs. Imports no JAX, so that it can run before JAX starts."""
+
+import importlib.util
+import mmap
+import os
+import pathlib
+
+# XLA:CPU otherwise fuses the backward pass of a residual network too much: chains of sums are recomputed inside the inputs
+# of every weight gradient. Handing elementwise work and reductions to its library fusions halves a ResNet-56's step.
+CPU_FLAGS = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_ELTWISE,LIBRARY_FUSION_TYPE_REDUCE",
+}
+
+
+def set_cpu_flags() -> None:
+    """Adds CPU_FLAGS to the environment's XLA_FLAGS; call it before JAX makes its first array.
+
+    A flag is left out if the user has set it, or if this jaxlib does not know it: an unknown flag would abort the process.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    missing = [f"--{name}={value}" for name, value in CPU_FLAGS.items() if name not in flags and _known(name, value)]
+    os.environ["XLA_FLAGS"] = " ".join([flags, *missing]).strip()
+
+
+def _known(name: str, value: str) -> bool:
+    """Whether the jaxlib that would be imported holds the flag's name, and its value's words, among its strings."""
+    spec = importlib.util.find_spec("jaxlib")
+    libraries = list(pathlib.Path(spec.origin).parent.glob("*jax_common*")) if spec and spec.origin else []
+    if not libraries:
+        return False
+    with open(libraries[0], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        # A registered flag is a C string, between NUL bytes; a retired one could still be named in a protocol buffer.
+        words = [f"\0{name}\0", *(value.split(",") if value.isupper() else [])]
+        return all(content.find(word.encode()) >= 0 for word in words)

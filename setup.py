@@ -1,0 +1,42 @@
+"""Packaging: `pip install -e .` runs the experiments, `pip install -e '.[test]'` also the tests."""
+import pathlib
+
+from setuptools import find_packages, setup
+
+version = {}
+exec((pathlib.Path(__file__).parent / "ls_jax" / "version.py").read_text(), version)
+
+setup(
+    name="ls_jax",
+    version=version["__version__"],
+    description="When does label smoothing help? Train, measure and explain it, in JAX.",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["ls_jax", "ls_jax.*"]),
+    package_data={"ls_jax.data": ["*.npz"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "jax",                      # 0.10 on Python 3.11, 0.12 from 3.12
+        "flax",
+        "optax",
+        "orbax-checkpoint",
+        "ml-collections",
+        "tensorflow-datasets",
+        "array-record",             # which tensorflow-datasets reads with, and does not ask for
+        "importlib-resources",      # the same
+        "matplotlib",
+        "scipy",
+        "pillow",
+        "tqdm",
+        "tensorboardX",             # event files without TensorFlow
+        "jaxtyping",
+    ],
+    extras_require={
+        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "optax"],
+        "peers": ["torch==2.13.0", "scikit-learn"],  # libraries that the tests and benchmarks compare with
+        "prepare": ["tensorflow-cpu"],               # making TFDS builds; reading them needs no TensorFlow
+        "tpu": ["jax[tpu]"],
+        "gpu": ["jax[cuda13]"],
+    },
+)

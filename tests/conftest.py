@@ -1,0 +1,30 @@
+"""Eight fake CPU devices, strict dtypes, a compilation cache, and shapes checked against the annotations."""
+import os
+import pathlib
+import tempfile
+
+from ls_jax import xla_flags
+
+xla_flags.set_cpu_flags()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "ls_jax-test-compilations"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture
+def tiny():
+    """A config that trains in seconds: two members on the digits."""
+    from ls_jax import config as configs
+    config = configs.default()
+    config.steps, config.batch_size = 8, 16
+    config.sweep.seed = (0,)
+    config.model = dict(name="mlp", hidden=(16, 16), init_std=None)
+    config.evaluate.train_examples = 100
+    config.log.update(every=4, tensorboard=False)
+    return config

@@ -1,0 +1,275 @@
+"""Models: against independent PyTorch builds, and their own contract (pure dicts, dtypes, counts, initial distributions)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ls_jax import models
+
+SMALL = {
+    "mlp": ("mlp", dict(hidden=(20, 30)), (8, 8, 1)),
+    "alexnet 24": ("alexnet", {}, (24, 24, 3)),
+    "alexnet 15": ("alexnet", {}, (15, 15, 1)),
+    "tensor2tensor": ("resnet", dict(blocks=2, widths=(8, 12, 16), stem=6), (12, 12, 3)),
+    "he": ("resnet", dict(blocks=2, widths=(6, 9, 16), stem=6, style="he"), (12, 12, 3)),
+}
+
+
+def split(name, shape=(8, 8, 1), seed=0, classes=10, **fields):
+    """Graph definition and pure dicts (params, stats) of a freshly built model."""
+    model = models.build(name, num_classes=classes, image_shape=shape, rngs=nnx.Rngs(seed), **fields)
+    graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+
+def apply(graphdef, params, stats, images, train, **options):
+    """Output and new statistics."""
+    model = nnx.merge(graphdef, params, stats)
+    output = model(images, train=train, **options)
+    return output, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+
+def randomize(params, stats, seed=0):
+    """Random scales, biases and running statistics, so that none of them can be forgotten unseen."""
+    rng = np.random.default_rng(seed)
+    draw = {"scale": (0.5, 1.5), "bias": (-0.5, 0.5), "mean": (-0.5, 0.5), "var": (0.5, 2.0)}
+
+    def leaf(path, value):
+        low_high = draw.get(path[-1].key)
+        return value if low_high is None else jnp.asarray(rng.uniform(*low_high, value.shape), value.dtype)
+
+    return tuple(jax.tree_util.tree_map_with_path(leaf, tree) for tree in (params, stats))
+
+
+def batch_of(shape, size=4, seed=1):
+    return np.random.default_rng(seed).normal(size=(size, *shape)).astype(np.float32)
+
+
+def torch_twin(case, params, stats):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install -e '.[peers]'")
+    from benchmarks import torch_models
+
+    name, fields, shape = case
+    twin = torch_models.port(torch_models.MODELS[name](10, shape, **fields), params, stats)
+    return torch, twin
+
+
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_equals_pytorch(case, train):
+    """Logits, features, gradients and, in training, the new running statistics."""
+    name, fields, shape = case
+    graphdef, params, stats = split(name, shape, **fields)
+    params, stats = randomize(params, stats)
+    torch, twin = torch_twin(case, params, stats)
+    images, weights = batch_of(shape), batch_of((10,), seed=2)
+
+    def objective(params):
+        output, new = apply(graphdef, params, stats, images, train)
+        return jnp.sum(output.logits * weights), (output, new)
+
+    (_, (output, new)), gradients = jax.jit(jax.value_and_grad(objective, has_aux=True))(params)
+    for child in twin.modules():  # each layer remembers height * width of its input
+        child.register_forward_hook(lambda module, inputs, _: setattr(module, "pixels", inputs[0][0, 0].numel()))
+    logits, features = twin.train(train)(torch.tensor(images).permute(0, 3, 1, 2))
+    (logits * torch.tensor(weights)).sum().backward()
+    np.testing.assert_allclose(output.logits, logits.detach(), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(output.features, features.detach(), atol=1e-4, rtol=1e-4)
+    compare_gradients(gradients, twin)
+    if train:
+        compare_statistics(new, stats, twin, samples=len(images))
+
+
+def compare_gradients(gradients, twin):
+    for name, child in twin.named_children():
+        mine = gradients.get(name, {})
+        if "kernel" in mine:
+            other = child.weight.grad.numpy()
+            other = other.T if other.ndim == 2 else other.transpose(2, 3, 1, 0)
+            scale = np.abs(other).max()
+            np.testing.assert_allclose(mine["kernel"] / scale, other / scale, atol=1e-4, err_msg=name)
+        elif "scale" in mine:
+            for ours, theirs in (("scale", child.weight), ("bias", child.bias)):
+                np.testing.assert_allclose(mine[ours], theirs.grad, atol=1e-3, rtol=1e-3, err_msg=name)
+        else:
+            compare_gradients(mine, child)
+
+
+def compare_statistics(new, old, twin, samples):
+    """PyTorch keeps the unbiased variance: its increment is n/(n-1) times ours, n = batch * height * width."""
+    for name, child in twin.named_children():
+        if name in new and "mean" in new[name]:
+            np.testing.assert_allclose(new[name]["mean"], child.running_mean, atol=1e-4, err_msg=name)
+            n = samples * child.pixels
+            unbiased = 0.9 * old[name]["var"] + (new[name]["var"] - 0.9 * old[name]["var"]) * n / (n - 1)
+            np.testing.assert_allclose(unbiased, child.running_var, atol=1e-4, rtol=1e-4, err_msg=name)
+        elif name in new:
+            compare_statistics(new[name], old[name], child, samples)
+
+
+@pytest.mark.parametrize("style, widths", [("tensor2tensor", (32, 64, 128)), ("he", (16, 32, 64))])
+def test_full_depth_equals_pytorch(style, widths):
+    """All 56 layers, in evaluation; statistics are those of a batch, so that activations keep their scale."""
+    case = ("resnet", dict(widths=widths, style=style), (32, 32, 3))
+    graphdef, params, stats = split(*case[::2], **case[1])
+    images = batch_of((32, 32, 3), size=2)
+    for _ in range(2):
+        _, stats = jax.jit(lambda stats: apply(graphdef, params, stats, images, train=True))(stats)
+    torch, twin = torch_twin(case, params, stats)
+    output, _ = jax.jit(lambda stats: apply(graphdef, params, stats, images, train=False))(stats)
+    with torch.no_grad():
+        logits, features = twin.eval()(torch.tensor(images).permute(0, 3, 1, 2))
+    scale = float(features.abs().max())
+    np.testing.assert_allclose(output.features / scale, features / scale, atol=1e-4)
+    np.testing.assert_allclose(output.logits / scale, logits / scale, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+@pytest.mark.parametrize("graph", [True, False], ids=["graph mode", "tree mode"])
+def test_state_crosses_as_pure_dicts(case, graph):
+    """Nested dicts with string keys and array leaves; a training step keeps their structure, shapes and dtypes."""
+    name, fields, shape = case
+    with nnx.set_graph_mode(graph):
+        graphdef, params, stats = split(name, shape, **fields)
+        hash(graphdef)
+        output, new = apply(graphdef, params, stats, batch_of(shape), train=True)
+    assert_plain({**params, **stats})
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), stats)
+    head = params["head"]
+    np.testing.assert_allclose(output.logits, output.features @ head["kernel"] + head["bias"], atol=1e-5)
+
+
+def assert_plain(tree):
+    for key, value in tree.items():
+        assert type(key) is str
+        assert_plain(value) if isinstance(value, dict) else None
+        assert isinstance(value, dict | jax.Array) and not isinstance(value, nnx.Variable)
+
+
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+def test_bfloat16_compute(case):
+    """Parameters, statistics, logits and features stay float32, and the result is that of float32 to bfloat16's precision."""
+    name, fields, shape = case
+    graphdef, params, stats = split(name, shape, **fields)
+    half, *_ = split(name, shape, dtype="bfloat16", **fields)
+    images = batch_of(shape, size=16)
+    exact, _ = apply(graphdef, params, stats, images, train=True)
+    output, new = apply(half, params, stats, images, train=True)
+    leaves = jax.tree.leaves((params, new, output))
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
+    error = np.linalg.norm(output.logits - exact.logits) / np.linalg.norm(exact.logits)
+    assert 1e-5 < error < 0.05
+
+
+@pytest.mark.parametrize(
+    "name, fields, shape, count",
+    [
+        ("mlp", {}, (28, 28, 1), 784 * 1200 + 1200 + 1200 * 1200 + 1200 + 12010),
+        ("alexnet", {}, (24, 24, 3), 4864 + 102464 + 2304 * 384 + 384 + 384 * 192 + 192 + 1930),
+        ("resnet", dict(style="he", widths=(16, 32, 64)), (32, 32, 3), 853_018),  # the count everyone reports
+        ("resnet", dict(style="he", widths=(16, 32, 64), blocks=3), (32, 32, 3), 269_722),  # ResNet-20
+    ],
+)
+def test_parameter_counts(name, fields, shape, count):
+    model = nnx.eval_shape(
+        lambda: models.build(name, num_classes=10, image_shape=shape, rngs=nnx.Rngs(0), **fields)
+    )
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) == count
+
+
+def test_initial_distributions():
+    """MLP N(0, 0.03^2); AlexNet truncated at two uncorrected deviations (0.880 std); variance scaling in the ResNets."""
+    _, mlp, _ = split("mlp", (28, 28, 1))
+    np.testing.assert_allclose(jnp.std(mlp["dense2"]["kernel"]), 0.03, rtol=0.01)
+    assert jnp.abs(mlp["dense2"]["kernel"]).max() > 4 * 0.03 and not mlp["dense2"]["bias"].any()
+    _, he, _ = split("mlp", (28, 28, 1), init_std=None)
+    np.testing.assert_allclose(jnp.std(he["dense2"]["kernel"]), (2 / 1200) ** 0.5, rtol=0.01)
+
+    _, alexnet, _ = split("alexnet", (24, 24, 3))
+    stds = {"conv1": 0.05, "conv2": 0.05, "dense1": 0.04, "dense2": 0.04, "head": 1 / 192}
+    biases = {"conv1": 0.0, "conv2": 0.1, "dense1": 0.1, "dense2": 0.1, "head": 0.0}
+    for layer, std in stds.items():
+        kernel = alexnet[layer]["kernel"]
+        np.testing.assert_allclose(jnp.std(kernel), 0.880 * std, rtol=0.04)
+        assert jnp.abs(kernel).max() <= 2.001 * std
+        assert (alexnet[layer]["bias"] == biases[layer]).all()
+
+    for style, gain in (("tensor2tensor", 1.0), ("he", 2.0)):
+        _, resnet, _ = split("resnet", (32, 32, 3), blocks=1, style=style)
+        kernel = resnet["group3_block1"]["conv2"]["kernel"]
+        np.testing.assert_allclose(jnp.std(kernel), (gain / (9 * 128)) ** 0.5, rtol=0.01)
+
+
+def test_dropout_is_keyed_per_example():
+    """A permuted batch with permuted keys gives the permuted result; half of the features are dropped, the rest doubled."""
+    graphdef, params, stats = split("mlp", hidden=(400,), dropout=0.5)
+    images, keys = batch_of((8, 8, 1), size=64), jax.random.split(jax.random.key(0), 64)
+    order = np.random.default_rng(0).permutation(64)
+    train, _ = apply(graphdef, params, stats, images, True, dropout_keys=keys)
+    permuted, _ = apply(graphdef, params, stats, images[order], True, dropout_keys=keys[order])
+    evaluated, _ = apply(graphdef, params, stats, images, False)
+    np.testing.assert_allclose(train.features[order], permuted.features, atol=1e-6)
+    kept = train.features != 0
+    np.testing.assert_allclose(train.features[kept], 2 * evaluated.features[kept], rtol=1e-4)
+    assert abs(kept.sum() / (evaluated.features > 0).sum() - 0.5) < 0.02
+    with pytest.raises(ValueError, match="dropout_keys"):
+        apply(graphdef, params, stats, images, True)
+
+
+def test_batch_statistics_are_those_of_all_shards():
+    """Under shard_map over `data`: outputs, statistics and gradients equal the unsharded ones, and shards agree."""
+    if jax.device_count() < 2:
+        pytest.skip("needs two devices: jax_num_cpu_devices")
+    fields = dict(blocks=1, widths=(8, 12, 16), stem=6)
+    graphdef, params, stats = split("resnet", (8, 8, 3), **fields)
+    synced, *_ = split("resnet", (8, 8, 3), axis_name="data", **fields)
+    images = batch_of((8, 8, 3), size=8)
+
+    def step(graphdef, params, images, axis_name=None):
+        def objective(params):
+            output, new = apply(graphdef, params, stats, images, train=True)
+            loss = jnp.mean(jax.nn.logsumexp(output.logits, axis=-1))
+            return (jax.lax.pmean(loss, axis_name) if axis_name else loss), new
+
+        (loss, new), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+        return loss, new, gradients
+
+    mesh = jax.make_mesh((2,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+    replicated, sharded = jax.P(), jax.P("data")
+    parallel = jax.shard_map(
+        lambda params, images: step(synced, params, images, "data"),
+        mesh=mesh,
+        in_specs=(replicated, sharded),
+        out_specs=replicated,
+    )
+    expected = jax.jit(lambda params, images: step(graphdef, params, images))(params, images)
+    result = jax.jit(parallel)(params, images)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-3), result, expected)
+
+
+def test_members_by_vmap_equal_solo_runs():
+    graphdef, params, stats = split("resnet", (8, 8, 3), blocks=1, widths=(8, 12, 16), stem=6)
+    members = [randomize(params, stats, seed) for seed in range(3)]
+    images = batch_of((8, 8, 3), size=8)
+    run = lambda params, stats: apply(graphdef, params, stats, images, train=True)
+    together = jax.jit(jax.vmap(run))(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *members))
+    for i, member in enumerate(members):
+        solo = run(*member)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b, atol=1e-4, rtol=1e-4), together, solo)
+
+
+@pytest.mark.parametrize(
+    "name, fields, message",
+    [
+        ("resent", {}, "unknown model 'resent'; did you mean 'resnet'?"),
+        ("mlp", dict(hiden=(3,)), "model 'mlp' has no field 'hiden'; did you mean 'hidden'?"),
+        ("resnet", dict(style="huh"), "unknown ResNet style 'huh'; choose from tensor2tensor, he"),
+        ("resnet", dict(style="he", widths=(32, 16)), "cannot narrow from 32 to 16 channels"),
+    ],
+)
+def test_bad_input_is_named(name, fields, message):
+    with pytest.raises(ValueError) as error:
+        models.build(name, num_classes=10, image_shape=(8, 8, 3), rngs=nnx.Rngs(0), **fields)
+    assert message in str(error.value) and "\n" not in str(error.value)

@@ -1,0 +1,117 @@
+"""The two axes: a sweep equals its solo runs, whatever the strategy and the mesh."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ls_jax import config as configs
+from ls_jax import data, mesh, sweep, train
+from ls_jax.data import memory, order
+
+
+@pytest.fixture
+def config(tiny):
+    tiny.sweep.alpha, tiny.sweep.seed = (0.0, 0.2), (0, 1)
+    tiny.data.augment = "shift"
+    tiny.model.dropout = 0.3
+    tiny.optimizer.momentum_form = "nesterov"
+    return tiny
+
+
+def run_steps(config, count=3, **settings):
+    """The sweep's state [M, ...] after a few steps."""
+    config = config.copy_and_resolve_references()
+    for name, value in settings.items():
+        section, _, field = name.rpartition("_")
+        (config[section] if section in ("mesh", "sweep", "model") else config)[field if section in ("mesh", "sweep", "model") else name] = value
+    run = train.setup(config, data.load(config.data))
+    step, _ = train.training_programs(run)
+    states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
+    for i in range(count):
+        ids = order.block(run.examples, config.batch_size, run.hyper.seed, i, 1)
+        states = step(states, run.hypers(), train.place_ids(run.layout, ids), arrays)
+    return mesh.fetch(run.layout.join(states))
+
+
+def assert_close(a, b, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def test_the_grid_is_the_product_with_the_seed_fastest():
+    config = configs.default()
+    config.sweep.alpha, config.sweep.seed, config.sweep.learning_rate = (0.0, 0.1), (3, 5), (0.1, 0.2)
+    rows = sweep.rows(sweep.grid(config))
+    assert [(row["alpha"], row["learning_rate"], row["seed"]) for row in rows] == [
+        (0.0, 0.1, 3), (0.0, 0.1, 5), (0.0, 0.2, 3), (0.0, 0.2, 5), (0.1, 0.1, 3), (0.1, 0.1, 5), (0.1, 0.2, 3), (0.1, 0.2, 5)]
+
+
+def test_split_and_join_are_inverse():
+    for devices, strategy in ((1, "unroll"), (2, "unroll"), (4, "unroll"), (2, "vmap")):
+        layout = sweep.Layout(mesh.make(devices, 1, 4, 8), 4, strategy)
+        tree = mesh.put(layout.mesh, mesh.MEMBER, {"x": np.arange(12.0).reshape(4, 3)})
+        slots = layout.split(tree)
+        for members, slot in zip(layout.member_ids(), slots):
+            np.testing.assert_array_equal(slot["x"], np.arange(12.0).reshape(4, 3)[members])
+        np.testing.assert_array_equal(layout.join(slots)["x"], tree["x"])
+
+
+def test_a_member_is_its_solo_run_to_the_last_bit(config):
+    together = run_steps(config, mesh_member=1, mesh_data=1)
+    alone = run_steps(config, mesh_member=1, mesh_data=1, sweep_alpha=(0.2,), sweep_seed=(1,))
+    jax.tree.map(np.testing.assert_array_equal, sweep.take(together, 3), sweep.take(alone, 0))
+
+
+@pytest.mark.parametrize("member,data_shards,strategy", [
+    (4, 1, "unroll"), (2, 2, "unroll"), (1, 4, "unroll"), (2, 4, "unroll"), (1, 1, "vmap"), (2, 2, "vmap"), (1, 2, "map")])
+def test_meshes_and_strategies_agree(config, member, data_shards, strategy):
+    reference = run_steps(config, mesh_member=1, mesh_data=1)
+    other = run_steps(config, mesh_member=member, mesh_data=data_shards, members=strategy)
+    assert_close(other.sums, reference.sums, rtol=1e-5)
+    assert_close(other.params, reference.params, atol=2e-6)
+
+
+def test_batch_norm_is_of_the_whole_batch_on_any_mesh(config):
+    config.model = dict(name="resnet", blocks=1, widths=(4, 4, 8), stem=4)
+    reference, other = (run_steps(config, mesh_member=member, mesh_data=shards) for member, shards in ((1, 1), (2, 4)))
+    assert_close(other.stats, reference.stats, rtol=1e-4, atol=1e-5)
+    assert_close(other.sums, reference.sums, rtol=1e-4)
+
+
+def test_members_of_a_seed_start_alike_and_see_the_same_examples(config):
+    state = run_steps(config, count=0)
+    kernel = jax.tree.leaves(state.params)[-1]
+    np.testing.assert_array_equal(kernel[0], kernel[2])  # seed 0 at both α
+    assert not np.array_equal(kernel[0], kernel[1])
+    ids = order.block(1000, 16, sweep.grid(config).seed, 5, 1)
+    np.testing.assert_array_equal(ids[0], ids[2])
+    assert not np.array_equal(ids[0], ids[1])
+
+
+def test_collectives_are_only_the_data_axis_sums(config):
+    """A sweep over the member axis alone communicates nothing."""
+    run = train.setup(config, data.load(config.data))
+    assert run.layout.mesh.shape["member"] == 4
+    layout = sweep.Layout(mesh.make(4, 1, 4, config.batch_size), 4, "unroll")
+    step, _ = train.training_programs(train.Run(config, run.dataset, layout, run.hyper, run.steps, run.evaluator))
+    states = sweep.over_mesh(run.steps.init, layout, (mesh.MEMBER,), mesh.MEMBER)(layout.split(
+        mesh.put(layout.mesh, mesh.MEMBER, run.hyper)))
+    ids = mesh.put(layout.mesh, mesh.STEPS, order.block(run.examples, config.batch_size, run.hyper.seed, 0, 1))
+    hyper = mesh.put(layout.mesh, mesh.MEMBER, run.hyper)
+    text = step.lower(states[0], hyper, ids, memory.place(run.dataset.splits["train"], layout.mesh)).compile().as_text()
+    assert not any(f" {name}(" in text for name in ("all-gather", "all-to-all", "collective-permute"))
+    groups = [line for line in text.splitlines() if " all-reduce(" in line]
+    assert all("{{0},{1},{2},{3}}" in line for line in groups), groups
+
+
+def test_one_compilation_serves_the_whole_sweep(config):
+    traces = []
+    layout = sweep.Layout(mesh.make(1, 1, 4, 8), 4, "unroll")
+
+    def double(x):
+        traces.append(1)
+        return jnp.float32(2) * x
+
+    twice = sweep.over_mesh(double, layout, (mesh.MEMBER,), mesh.MEMBER)
+    result = layout.join(twice(layout.split(mesh.put(layout.mesh, mesh.MEMBER, np.arange(4, dtype=np.float32)))))
+    assert len(traces) == 1 and result.tolist() == [0, 2, 4, 6]
