@@ -3,7 +3,7 @@
     python -m ls_jax.main --config=configs/fashion_mnist_alexnet.py --workdir=runs/fashion --config.data.dir=TFDS_DIR
 
 Differences from configs/cifar10_alexnet.py: the data, and the official test set as the reported split, since there is no
-figure of the paper's to compare with. `:short` is 6 epochs and 3 seeds; `:smoke` takes seconds.
+figure of the paper's to compare with. `:short` is 2 epochs and 3 seeds; `:smoke` takes seconds.
 """
 from ls_jax import config as configs
 
@@ -26,9 +26,9 @@ def get_config(variant: str = ""):
     config.optimizer.decay_layers = ("dense1", "dense2")
     config.evaluate.every = config.checkpoint.every = 5_000
     if variant == "short":
-        config.steps = configs.epochs(6, examples=60_000, batch_size=config.batch_size)
+        config.steps = configs.epochs(2, examples=60_000, batch_size=config.batch_size)
         config.sweep.seed = (0, 1, 2)
-        config.evaluate.every = config.checkpoint.every = 469
+        config.evaluate.every = config.checkpoint.every = 235
     if variant == "smoke":
         configs.smoke(config)
     return config

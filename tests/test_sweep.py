@@ -18,12 +18,12 @@ def config(tiny):
     return tiny
 
 
-def run_steps(config, count=3, **settings):
-    """The sweep's state [M, ...] after a few steps."""
+def run_steps(config, count=3, member=1, shards=1, strategy="unroll", **sweep_fields):
+    """The sweep's state [M, ...] after a few steps on a mesh."""
     config = config.copy_and_resolve_references()
-    for name, value in settings.items():
-        section, _, field = name.rpartition("_")
-        (config[section] if section in ("mesh", "sweep", "model") else config)[field if section in ("mesh", "sweep", "model") else name] = value
+    config.mesh.update(member=member, data=shards)
+    config.members = strategy
+    config.sweep.update(sweep_fields)
     run = train.setup(config, data.load(config.data))
     step, _ = train.training_programs(run)
     states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
@@ -57,23 +57,23 @@ def test_split_and_join_are_inverse():
 
 
 def test_a_member_is_its_solo_run_to_the_last_bit(config):
-    together = run_steps(config, mesh_member=1, mesh_data=1)
-    alone = run_steps(config, mesh_member=1, mesh_data=1, sweep_alpha=(0.2,), sweep_seed=(1,))
+    together = run_steps(config)
+    alone = run_steps(config, alpha=(0.2,), seed=(1,))
     jax.tree.map(np.testing.assert_array_equal, sweep.take(together, 3), sweep.take(alone, 0))
 
 
-@pytest.mark.parametrize("member,data_shards,strategy", [
+@pytest.mark.parametrize("member,shards,strategy", [
     (4, 1, "unroll"), (2, 2, "unroll"), (1, 4, "unroll"), (2, 4, "unroll"), (1, 1, "vmap"), (2, 2, "vmap"), (1, 2, "map")])
-def test_meshes_and_strategies_agree(config, member, data_shards, strategy):
-    reference = run_steps(config, mesh_member=1, mesh_data=1)
-    other = run_steps(config, mesh_member=member, mesh_data=data_shards, members=strategy)
+def test_meshes_and_strategies_agree(config, member, shards, strategy):
+    reference = run_steps(config)
+    other = run_steps(config, member=member, shards=shards, strategy=strategy)
     assert_close(other.sums, reference.sums, rtol=1e-5)
     assert_close(other.params, reference.params, atol=2e-6)
 
 
 def test_batch_norm_is_of_the_whole_batch_on_any_mesh(config):
-    config.model = dict(name="resnet", blocks=1, widths=(4, 4, 8), stem=4)
-    reference, other = (run_steps(config, mesh_member=member, mesh_data=shards) for member, shards in ((1, 1), (2, 4)))
+    config.model = dict(name="resnet", blocks=1, widths=(4,), stem=4)
+    reference, other = run_steps(config), run_steps(config, member=2, shards=4)
     assert_close(other.stats, reference.stats, rtol=1e-4, atol=1e-5)
     assert_close(other.sums, reference.sums, rtol=1e-4)
 

@@ -44,7 +44,7 @@ def tutorial(image: Image, key: Key[Array, ""]) -> Image:
     """
     position, brightness, contrast = jax.random.bits(key, (3,))
     image = _flip(*_crop(image, (TUTORIAL_SIZE, TUTORIAL_SIZE), position)).astype(jnp.float32)
-    image = image + _uniform(brightness, -63, 63)
+    image = image + _uniform(brightness, -63.0, 63.0)
     mean = image.mean((0, 1), keepdims=True)
     return mean + (image - mean) * _uniform(contrast, 0.2, 1.8)
 
