@@ -58,7 +58,7 @@ class Checkpoints:
             metadata: JSON values, which a restore gives back.
 
         Raises:
-            UserError: this save, or the one before, could not be written.
+            UserError: this save, or the one before, could not be written; its threads may not be done, so the run should end.
         """
         self.wait()
         leaves = disk.flatten(state)

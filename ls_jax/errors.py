@@ -1,5 +1,9 @@
-"""The one exception that means: the input was wrong, and here is the fix."""
+"""The exceptions that end a run with one line instead of a traceback."""
 
 
 class UserError(Exception):
-    """Bad input, told in one line that names the mistake and the fix; `main` prints it without a traceback."""
+    """Bad input, told in one line that names the mistake and the fix."""
+
+
+class Interrupted(Exception):
+    """SIGTERM came; the state has been saved."""

@@ -2,12 +2,10 @@
 import json
 import os
 import pathlib
-from typing import Any
 
 import ml_collections
-import numpy as np
 
-from ls_jax import checkpoint, data, evaluate, log, predictions, provenance, sweep
+from ls_jax import checkpoint, data, evaluate, log, predictions, provenance, results, sweep
 from ls_jax import config as configs
 from ls_jax import mesh as meshes
 from ls_jax import report as reports
@@ -77,20 +75,31 @@ def _check_workdir(config, workdir):
 
 
 def _study(this, states, workdir):
-    measured = list(_predict(this, states, workdir))
-    records = accuracy.run(measured)
+    diverged = _diverged(this, states)
+    measured = list(_predict(this, states, diverged, workdir))
+    records = [*diverged, *accuracy.run(measured)]
     if not meshes.is_primary():
         return
     log.write_json(workdir / "results.json", records)
     for split in this.dataset.splits:
-        if split != "train":
+        if split != "train" and results.select(records, study="accuracy", split=split):
             print(accuracy.table(records, split))
+    for record in diverged:
+        print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
     print(f"report: {reports.write(workdir)}")
 
 
-def _predict(this, states, workdir) -> Any:
+def _diverged(this, states):
+    """A record for each member whose training diverged: it is left out of every study."""
+    steps = meshes.fetch(this.layout.join([state.diverged for state in states]))
+    return [{"study": "training", "quantity": "diverged at step", "split": "train", "member": member, **row, "n": 1,
+             "mean": int(step), "std": None, "values": [int(step)]}
+            for member, (row, step) in enumerate(zip(this.rows, steps, strict=True)) if step >= 0]
+
+
+def _predict(this, states, diverged, workdir):
     """Predict every split, keep the predictions, and yield (split, hyper-parameters, measures) of each healthy member."""
-    diverged = np.asarray(meshes.fetch(this.layout.join([state.diverged for state in states])))
+    left_out = {record["member"] for record in diverged}
     weights = [state.ema if this.config.optimizer.ema else state.params for state in states]
     heads = meshes.fetch(this.layout.join([tree["head"] for tree in weights]))
     for name, split in this.dataset.splits.items():
@@ -98,7 +107,7 @@ def _predict(this, states, workdir) -> Any:
         arrays = memory.place(split, this.layout.mesh)
         index = evaluate.evenly_spaced(len(split.labels), count)
         for member, predicted in this.evaluator.predict(states, arrays, index):
-            if diverged[member] >= 0:
+            if member in left_out:
                 continue
             if meshes.is_primary():
                 predictions.save(workdir, name, member, predicted, sweep.take(heads, member), this.dataset.class_names)

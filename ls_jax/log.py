@@ -93,7 +93,7 @@ class Metrics:
         if self._primary and self._path.exists():
             self.close()
             text = self._path.read_text(encoding="utf-8", errors="replace")
-            kept = "".join(line for line in text.splitlines(keepends=True) if _row_step(line) <= step)
+            kept = "".join(f"{line}\n" for line in text.splitlines() if _row_step(line) <= step)
             if kept != text:
                 _replace(self._path, kept)
 
@@ -107,14 +107,14 @@ class Metrics:
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, [] where there is none; None stands for a number that was not finite."""
     path = pathlib.Path(workdir) / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [json.loads(line) for line in lines if _row_step(line) < math.inf]
 
 
 def _row_step(line: str) -> float:
     """The step of a line of metrics.jsonl; infinity for a line that is no row."""
     try:
-        return json.loads(line)["step"] if line.endswith("\n") else math.inf
+        return json.loads(line)["step"]
     except (ValueError, LookupError, TypeError):
         return math.inf
 

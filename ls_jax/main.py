@@ -5,12 +5,13 @@ checkpoint) or report (from its results). This is the only file that knows absl.
 """
 import os
 import pathlib
+import signal
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ls_jax.errors import UserError
+from ls_jax.errors import Interrupted, UserError
 
 MODES = ("run", "train", "study", "report")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/digits_mlp.py or configs/digits_mlp.py:smoke.")
@@ -31,6 +32,9 @@ def main(argv: list[str]) -> None:
         run()
     except UserError as error:
         sys.exit(_complain(error))
+    except Interrupted as error:
+        _complain(error)
+        sys.exit(128 + signal.SIGTERM)
 
 
 def run() -> None:

@@ -1,6 +1,7 @@
 """The training loop, in order: restore, step, log, evaluate, save. It orchestrates; the mathematics is in `step`."""
 import dataclasses
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -15,12 +16,9 @@ from ls_jax import mesh as meshes
 from ls_jax import log, metrics, optim, step as steps_module, sweep
 from ls_jax.checkpoint import Checkpoints
 from ls_jax.data import Dataset, memory, order
+from ls_jax.errors import Interrupted, UserError
 from ls_jax.evaluate import Evaluator
 from ls_jax.state import Hyper, State
-
-
-class Interrupted(Exception):
-    """SIGTERM came; the state has been saved."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +58,16 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
     Raises:
         UserError: where the mesh fits neither the devices, nor the sweep, nor the batch.
     """
+    if config.evaluate.split not in dataset.splits:
+        raise UserError(f"config.evaluate.split={config.evaluate.split!r}: {dataset.name} has the splits {', '.join(dataset.splits)}; "
+                        "config.data.holdout=N makes a validation split")
     hyper = sweep.grid(config)
     mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), config.batch_size)
     layout = sweep.Layout(mesh, len(hyper.seed), strategy(config))
-    image_shape = dataset.splits["train"].images.shape[1:]
-    steps = steps_module.build(config, len(dataset.class_names), image_shape)
+    try:
+        steps = steps_module.build(config, len(dataset.class_names), dataset.splits["train"].images.shape[1:])
+    except (TypeError, ValueError) as error:  # a field that the model does not have, an image that it cannot take
+        raise UserError(f"config.model cannot be built on {dataset.name}: {error}") from error
     return Run(config, dataset, layout, hyper, steps, Evaluator(steps, layout, config.evaluate.batch_size))
 
 
@@ -99,7 +102,9 @@ def train(run: Run, workdir: str) -> list[State]:
             step += ids.shape[1]
             logs.progress(step)
             if due(step, config.log.every, config.steps):
-                logs.write(train_rows(run, states, step))
+                rows = train_rows(run, states, step)
+                logs.write(rows)
+                tell_divergence(rows, since=(step - 1) // config.log.every * config.log.every)
                 states = reset(states)
             if due(step, config.evaluate.every, config.steps):
                 logs.write(held_out.rows(states, step))
@@ -152,11 +157,20 @@ def place_ids(layout: sweep.Layout, ids: np.ndarray) -> list[Any]:
 
 
 def train_rows(run: Run, states: list[State], step: int) -> list[dict[str, Any]]:
-    """A row per member on the steps since the last such row; a newly diverged member is told of on stderr."""
+    """A row per member on the steps since the last such row."""
     sums, diverged = meshes.fetch(run.layout.join([(state.sums, state.diverged) for state in states]))
     factor = float(optim.schedule(jnp.int32(step - 1), run.config))
     return [{"step": step, "member": member, **row, "split": "train", **measured, "rate": row["learning_rate"] * factor,
              "diverged": int(diverged[member])} for member, (row, measured) in enumerate(zip(run.rows, means(sums)))]
+
+
+def tell_divergence(rows: list[dict[str, Any]], since: int) -> None:
+    """A line on stderr for each member whose loss stopped being finite at step `since` or later."""
+    for row in rows:
+        if row["diverged"] >= since and meshes.is_primary():
+            print(f"member {row['member']} (α={row['alpha']:g}, seed {row['seed']}, learning rate {row['learning_rate']:g}) diverged at "
+                  f"step {row['diverged']} and is frozen; the others go on. A lower learning rate or clipping may help.",
+                  file=sys.stderr, flush=True)
 
 
 def means(sums: metrics.Sums) -> list[dict[str, float]]:

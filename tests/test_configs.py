@@ -1,0 +1,66 @@
+"""Every config file, at every variant: valid, serialisable, and able to take its steps in :smoke."""
+import pathlib
+
+import numpy as np
+import pytest
+
+from ls_jax import config as configs
+from ls_jax import data, experiment, step
+from ls_jax.errors import UserError
+
+FILES = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
+SHAPES = {"mnist": ((28, 28, 1), 10), "fashion_mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100)}
+
+
+def variants(path):
+    known = []
+    for variant in ("", "short", "smoke"):
+        try:
+            known.append((variant, configs.load(path, variant)))
+        except UserError:
+            assert variant == "short"
+    return known
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Random pictures in the shape of the data set, so that a config can run without it."""
+    def load(name, directory):
+        shape, classes = SHAPES[name]
+        rng = np.random.default_rng(0)
+        make = lambda n: data.Split(rng.integers(0, 256, (n, *shape), np.uint8), (np.arange(n) % classes).astype(np.int32))
+        return data.Dataset(name, tuple(str(i) for i in range(classes)), {"train": make(10_400), "test": make(100)})
+    monkeypatch.setattr(data.tfds_build, "load", load)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_variant_is_valid_and_says_what_it_is(path):
+    for _, config in variants(path):
+        configs.validate(config)
+        assert configs.differences(configs.plain(config), configs.plain(config)) == []
+    text = path.read_text()
+    assert f"--config=configs/{path.name}" in text, "the docstring gives the command"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_smoke_runs_from_start_to_report(path, tmp_path, stand_in):
+    config = configs.load(path, "smoke")
+    config.sweep.alpha = (0.1,)
+    experiment.run(config, tmp_path)
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_full_model_has_the_papers_shape(path, stand_in):
+    """Built abstractly, at full size: features and logits of the widths that the paper's networks have."""
+    import jax
+    import jax.numpy as jnp
+    config = configs.load(path)
+    shape, classes = SHAPES.get(config.data.name, ((8, 8, 1), 10))
+    steps = step.build(config, classes, shape, axis_name=None)
+    from ls_jax import sweep
+    state = jax.eval_shape(steps.init, sweep.take(sweep.grid(config), 0))
+    batch = step.Batch(jax.ShapeDtypeStruct((4, *shape), jnp.uint8), *(jax.ShapeDtypeStruct((4,), jnp.int32),) * 2)
+    output = jax.eval_shape(steps.predict, state, batch)
+    width = {"mlp": config.model.get("hidden", (0,))[-1], "alexnet": 192, "resnet": config.model.get("widths", (0,))[-1]}[config.model.name]
+    assert output.logits.shape == (4, classes) and output.features.shape == (4, width)

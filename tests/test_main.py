@@ -1,0 +1,107 @@
+"""The command line: every mistake gets one line that names it and the fix, before anything is trained or overwritten."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from absl import flags
+
+from ls_jax import main
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DIGITS = f"--config={ROOT}/configs/digits_mlp.py:smoke"
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run the command in this process; returns (exit status, stdout, stderr)."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+    def call(*arguments, workdir=tmp_path / "run"):
+        flags.FLAGS.unparse_flags()
+        for name in [name for name in flags.FLAGS if name.startswith("config.")]:
+            delattr(flags.FLAGS, name)  # the last call's overrides
+        for name in ("config", "workdir", "mode", "coordinator", "processes", "process"):
+            flags.FLAGS[name].unparse()
+        argv = ["ls_jax", *arguments, *([f"--workdir={workdir}"] if workdir else [])]
+        monkeypatch.setattr(sys, "argv", argv)  # config_flags looks there for overrides
+        try:
+            main.main(main.parse(argv))
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_runs_and_prints_the_table(command):
+    status, out, _ = command(DIGITS)
+    assert status == 0
+    assert "smoothing  accuracy %" in out and "α=0.1" in out and "baseline" in out and "report: " in out
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (["--config.stesp=3"], "--config.stesp: the config has no field 'stesp' (did you mean 'steps'?)"),
+    (["--config.alpha=0.1"], "--config.alpha: the config has no field 'alpha' (did you mean 'sweep.alpha'?)"),
+    (["--config.sweep.alpha=1.5"], "config.sweep.alpha holds 1.5: label smoothing must lie in [0, 1)"),
+    (["--config.sweep.alpha=-0.1"], "config.sweep.alpha holds -0.1: label smoothing must lie in [0, 1)"),
+    (["--config.sweep.seed=(1,1)"], "config.sweep.seed=(1, 1) holds a value twice"),
+    (["--config.steps=many"], "steps"),
+    (["--config.loss.convention=unifrom"], "config.loss.convention='unifrom' is unknown (did you mean 'uniform'?)"),
+    (["--config.optimizer.schedule=cosine"], "choose from constant, linear, step"),
+    (["--config.batch_size=10", "--config.mesh.data=4"], "mesh.data=4 does not divide batch_size=10"),
+    (["--config.mesh.member=3"], "mesh.member=3 does not divide the sweep's 2 members"),
+    (["--config.mesh.member=2", "--config.mesh.data=8"], "needs 16 devices, and there are 8"),
+    (["--config.data.name=digit"], "data.name='digit'"),
+    (["--config.data.name=npz:/nowhere.npz"], "/nowhere.npz"),
+    (["--config.evaluate.split=validation"], "config.evaluate.split='validation' needs config.data.holdout > 0"),
+    (["--config.data.holdout=1000000"], "data.holdout=1000000 must be from 0 to 1296: digits has 1297 training examples"),
+    (["--processes=2"], "--processes needs --coordinator=HOST:PORT"),
+    (["--mode=trian"], "trian"),
+    (["extra"], "unexpected argument 'extra'"),
+])
+def test_a_mistake_gets_one_line_and_nothing_is_written(command, tmp_path, arguments, message):
+    status, out, err = command(DIGITS, *arguments)
+    line = err.strip().splitlines()
+    assert status == 2 and len(line) == 1 and line[0].startswith("ls_jax: ") and message in line[0], err
+    assert not (tmp_path / "run" / "config.json").exists() and not out
+
+
+def test_what_is_missing_is_asked_for(command, tmp_path):
+    assert "--config=configs/NAME.py is missing" in command()[2]
+    assert "--workdir=DIR is missing" in command(DIGITS, workdir=None)[2]
+    assert "config file nowhere.py does not exist" in command("--config=nowhere.py")[2]
+    assert "this config has no variant 'shrot'" in command(f"--config={ROOT}/configs/mnist_mlp.py:shrot")[2]
+    assert "holds no results.json to report" in command("--mode=report")[2]
+    assert "holds no checkpoint to study" in command(DIGITS, "--mode=study")[2]
+
+
+def test_an_unwritable_workdir_is_named(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = command(DIGITS, workdir=tmp_path / "file" / "run")
+    assert status == 2 and "cannot be written to" in err
+
+
+def test_a_users_own_arrays(command, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    images = (rng.integers(0, 120, (120, 6, 6)) + labels[:, None, None] * 60).astype(np.uint8)
+    np.savez(tmp_path / "mine.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    status, out, err = command(DIGITS, f"--config.data.name=npz:{tmp_path}/mine.npz", "--config.data.train_examples=100")
+    assert status == 0 and "test split, 120 examples" in out, err
+
+
+def test_more_processes_than_devices_of_the_mesh(tmp_path):
+    port = 20_000 + (os.getpid() + 7) % 20_000
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
+    workers = [subprocess.Popen(
+        [sys.executable, "-m", "ls_jax.main", DIGITS, f"--workdir={tmp_path}/run", f"--coordinator=localhost:{port}", "--processes=2",
+         f"--process={i}", "--config.mesh.member=1", "--config.mesh.data=1"], cwd=ROOT, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for i in range(2)]
+    for worker in workers:
+        _, err = worker.communicate(timeout=120)
+        assert worker.returncode == 2 and "2 processes, but the mesh member=1 x data=1 uses devices of 1 only" in err
