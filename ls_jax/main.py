@@ -41,6 +41,7 @@ def run() -> None:
     """The modes, once the flags are parsed."""
     from ls_jax import xla_flags
     xla_flags.set_cpu_flags()  # before JAX starts its backends
+    xla_flags.reuse_freed_memory()
     import jax
 
     from ls_jax import experiment, mesh

@@ -1,5 +1,6 @@
 """XLA options that make convolutional networks train faster on CPUs. Imports no JAX, so that it can run before JAX starts."""
 
+import ctypes
 import importlib.util
 import mmap
 import os
@@ -20,6 +21,20 @@ def set_cpu_flags() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     missing = [f"--{name}={value}" for name, value in CPU_FLAGS.items() if name not in flags and _known(name, value)]
     os.environ["XLA_FLAGS"] = " ".join([flags, *missing]).strip()
+
+
+def reuse_freed_memory() -> None:
+    """Makes glibc keep freed memory for the next step instead of returning it; does nothing where there is no glibc.
+
+    XLA:CPU allocates a step's temporaries anew each time (1 GB for a ResNet-56 at batch 128), as pages that the kernel
+    must clear and map: a fifth of the step's processor time. The price is that the process keeps its largest footprint.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for parameter, value in ((-4, 0), (-8, 1), (-1, -1)):  # M_MMAP_MAX, M_ARENA_MAX, M_TRIM_THRESHOLD
+        mallopt(parameter, value)
 
 
 def _known(name: str, value: str) -> bool:

@@ -1,5 +1,7 @@
 """Models: against independent PyTorch builds, and their own contract (pure dicts, dtypes, counts, initial distributions)."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from flax import nnx
 
 from ls_jax import models
+from ls_jax.models import layers
 
 SMALL = {
     "mlp": ("mlp", dict(hidden=(20, 30)), (8, 8, 1)),
@@ -19,11 +22,18 @@ SMALL = {
 
 def split(name, shape=(8, 8, 1), seed=0, classes=10, **fields):
     """Graph definition and pure dicts (params, stats) of a freshly built model."""
-    model = models.build(name, num_classes=classes, image_shape=shape, rngs=nnx.Rngs(seed), **fields)
-    graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    def new(key):
+        return models.build(name, num_classes=classes, image_shape=shape, rngs=nnx.Rngs(key), **fields)
+
+    def states(key):
+        return [nnx.to_pure_dict(state) for state in nnx.split(new(key), nnx.Param, nnx.BatchStat)[1:]]
+
+    key = jax.random.key(seed)
+    return nnx.graphdef(nnx.eval_shape(lambda: new(key))), *jax.jit(states)(key)
 
 
+@partial(jax.jit, static_argnums=(0, 4))
 def apply(graphdef, params, stats, images, train, **options):
     """Output and new statistics."""
     model = nnx.merge(graphdef, params, stats)
@@ -116,9 +126,9 @@ def test_full_depth_equals_pytorch(style, widths):
     graphdef, params, stats = split(*case[::2], **case[1])
     images = batch_of((32, 32, 3), size=2)
     for _ in range(2):
-        _, stats = jax.jit(lambda stats: apply(graphdef, params, stats, images, train=True))(stats)
+        _, stats = jax.jit(lambda stats: apply(graphdef, params, stats, images, True))(stats)
     torch, twin = torch_twin(case, params, stats)
-    output, _ = jax.jit(lambda stats: apply(graphdef, params, stats, images, train=False))(stats)
+    output, _ = jax.jit(lambda stats: apply(graphdef, params, stats, images, False))(stats)
     with torch.no_grad():
         logits, features = twin.eval()(torch.tensor(images).permute(0, 3, 1, 2))
     scale = float(features.abs().max())
@@ -134,7 +144,8 @@ def test_state_crosses_as_pure_dicts(case, graph):
     with nnx.set_graph_mode(graph):
         graphdef, params, stats = split(name, shape, **fields)
         hash(graphdef)
-        output, new = apply(graphdef, params, stats, batch_of(shape), train=True)
+        run = jax.jit(lambda *arrays: apply.__wrapped__(graphdef, *arrays, True))  # its own trace, for the mode
+        output, new = run(params, stats, batch_of(shape))
     assert_plain({**params, **stats})
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), stats)
     head = params["head"]
@@ -155,8 +166,8 @@ def test_bfloat16_compute(case):
     graphdef, params, stats = split(name, shape, **fields)
     half, *_ = split(name, shape, dtype="bfloat16", **fields)
     images = batch_of(shape, size=16)
-    exact, _ = apply(graphdef, params, stats, images, train=True)
-    output, new = apply(half, params, stats, images, train=True)
+    exact, _ = apply(graphdef, params, stats, images, True)
+    output, new = apply(half, params, stats, images, True)
     leaves = jax.tree.leaves((params, new, output))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
     error = np.linalg.norm(output.logits - exact.logits) / np.linalg.norm(exact.logits)
@@ -229,7 +240,7 @@ def test_batch_statistics_are_those_of_all_shards():
 
     def step(graphdef, params, images, axis_name=None):
         def objective(params):
-            output, new = apply(graphdef, params, stats, images, train=True)
+            output, new = apply(graphdef, params, stats, images, True)
             loss = jnp.mean(jax.nn.logsumexp(output.logits, axis=-1))
             return (jax.lax.pmean(loss, axis_name) if axis_name else loss), new
 
@@ -249,11 +260,58 @@ def test_batch_statistics_are_those_of_all_shards():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-3), result, expected)
 
 
+@pytest.mark.parametrize("side", [1, 7, 12])
+def test_max_pool_equals_windowed_reduction(side):
+    """Values and gradients, on even and odd sides."""
+    x = batch_of((side, side, 3))
+    plain = lambda x: nnx.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
+    weights = np.random.default_rng(0).normal(size=(4, -(-side // 2), -(-side // 2), 3)).astype(np.float32)
+    both = jax.jit(lambda x: [jax.value_and_grad(lambda x: jnp.vdot(f(x), weights))(x) for f in (layers.max_pool, plain)])
+    (ours, gradient), (theirs, plain_gradient) = both(x)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    np.testing.assert_allclose(gradient, plain_gradient, atol=1e-6)
+
+
+def test_max_pool_gives_ties_to_one_entry():
+    gradient = jax.jit(jax.grad(lambda x: layers.max_pool(x).sum()))(jnp.ones((1, 3, 3, 1)))
+    assert gradient.sum() == 4 and (gradient == jnp.round(gradient)).all()
+
+
+def test_fused_norm_equals_plain_formulas():
+    """relu(residual + normalized x) and its gradients against autodiff of the textbook formulas."""
+    rng = np.random.default_rng(0)
+    x, residual, weights = (jnp.asarray(rng.normal(size=(4, 5, 5, 3)), jnp.float32) for _ in range(3))
+    scale, bias = (jnp.asarray(rng.uniform(-1, 2, 3), jnp.float32) for _ in range(2))
+
+    def fused(x, residual, scale, bias):
+        norm = layers.BatchNorm(3)
+        norm.scale[...], norm.bias[...] = scale, bias
+        return jnp.sum(weights * norm(x, train=True, relu=True, residual=residual))
+
+    def plain(x, residual, scale, bias):
+        mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+        return jnp.sum(weights * nnx.relu((x - mean) / jnp.sqrt(var + 1e-5) * scale + bias + residual))
+
+    arguments = (x, residual, scale, bias)
+    ours, theirs = (jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2, 3)))(*arguments) for f in (fused, plain))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), ours, theirs)
+
+
+def test_relu_of_sum_is_exactly_zero_where_inactive():
+    x, shift = jnp.asarray([[-3.0, 0.1], [2.0, -0.3]]), jnp.asarray([0.7, 0.2])
+    y, pullback = jax.vjp(layers.relu_of_sum, x, shift)
+    np.testing.assert_allclose(y, [[0.0, 0.3], [2.7, 0.0]], rtol=1e-6)
+    assert y[0, 0] == 0 and y[1, 1] == 0
+    dx, dshift = pullback(jnp.ones((2, 2)))
+    np.testing.assert_array_equal(dx, [[0.0, 1.0], [1.0, 0.0]])
+    np.testing.assert_array_equal(dshift, [1.0, 1.0])
+
+
 def test_members_by_vmap_equal_solo_runs():
     graphdef, params, stats = split("resnet", (8, 8, 3), blocks=1, widths=(8, 12, 16), stem=6)
     members = [randomize(params, stats, seed) for seed in range(3)]
     images = batch_of((8, 8, 3), size=8)
-    run = lambda params, stats: apply(graphdef, params, stats, images, train=True)
+    run = lambda params, stats: apply(graphdef, params, stats, images, True)
     together = jax.jit(jax.vmap(run))(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *members))
     for i, member in enumerate(members):
         solo = run(*member)

@@ -30,28 +30,88 @@ def dropout(
 
 
 def local_response_norm(
-    x: Float[Array, "*batch channels"], radius: int = 4, bias: float = 1.0, alpha: float = 0.001 / 9, beta: float = 0.75
+    x: Float[Array, "*batch channels"], radius: int = 4, bias: float = 1.0, alpha: float = 0.001 / 9
 ) -> Float[Array, "*batch channels"]:
-    """x / (bias + alpha * sum of squares over the 2 radius + 1 nearest channels) ** beta, as TensorFlow's `lrn`.
+    """x / (bias + alpha * sum of squares over the 2 radius + 1 nearest channels) ** 0.75, as TensorFlow's `lrn`.
 
     PyTorch's LocalResponseNorm divides alpha by the window size: its alpha=0.001 with size 9 is this default.
+    The window sum is a product with a banded matrix, and the power is made of roots, which vectorize.
     """
     channel = jnp.arange(x.shape[-1])
     window = (jnp.abs(channel[:, None] - channel) <= radius).astype(x.dtype)
-    return x * (bias + alpha * (jnp.square(x) @ window)) ** -beta
+    root = jax.lax.rsqrt(bias + alpha * (jnp.square(x) @ window))
+    return x * root * jnp.sqrt(root)
 
 
 def max_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch rows columns channels"]:
-    """Maximum over 3x3 windows at stride 2, padded as TensorFlow's SAME: only as far as the last window reaches."""
-    return nnx.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
+    """Maximum over 3x3 windows at stride 2, padded as TensorFlow's SAME: only as far as the last window reaches.
+
+    Taken along rows, then columns, as maxima of three strided slices: their gradient is a sum of dilated copies, where
+    that of a windowed reduction is a scatter, which CPUs run slowly. Of equal entries the first gets the gradient.
+    """
+    for axis in (1, 2):
+        windows = -(-x.shape[axis] // 2)
+        missing = 2 * windows + 1 - x.shape[axis]
+        padding = [(0, 0)] * x.ndim
+        padding[axis] = (missing // 2, missing - missing // 2)
+        padded = jnp.pad(x, padding, constant_values=-jnp.inf)
+        left, middle, right = (
+            jax.lax.slice_in_dim(padded, start, start + 2 * windows - 1, stride=2, axis=axis) for start in range(3)
+        )
+        x = first_maximum(first_maximum(left, middle), right)
+    return x
+
+
+@jax.custom_jvp
+def first_maximum(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """max(a, b) whose gradient goes to `a` alone where the two are equal, rather than half to each."""
+    return jnp.maximum(a, b)
+
+
+@first_maximum.defjvp
+def _(primals, tangents):
+    a, b = primals
+    return first_maximum(a, b), jnp.where(a >= b, *tangents)
+
+
+@jax.custom_jvp
+def relu_of_sum(x: Float[Array, "*batch channels"], shift: Float[Array, " channels"]) -> Float[Array, "*batch channels"]:
+    """relu(x + shift), computed as max(x, -shift) + shift, which is exactly zero where it is not positive.
+
+    XLA:CPU materializes the array of zeros that a plain ReLU compares with, and then fuses the ReLU with nothing; a
+    per-channel bound it fuses with what comes before. The gradient is masked by the result, which is kept anyway.
+    """
+    return jnp.maximum(x, -shift) + shift
+
+
+@relu_of_sum.defjvp
+def _(primals, tangents):
+    y = relu_of_sum(*primals)
+    return y, jnp.where(y > 0, tangents[0] + tangents[1], jnp.zeros_like(y))
+
+
+@jax.custom_jvp
+def scale_channels(x: Float[Array, "*batch channels"], gain: Float[Array, " channels"]) -> Float[Array, "*batch channels"]:
+    """x * gain. The gradient sees `gain` through a barrier.
+
+    Otherwise XLA:CPU would find the same broadcast of `gain` in the forward and the backward pass, materialize it at the
+    size of `x`, and keep it from one to the other.
+    """
+    return x * gain
+
+
+@scale_channels.defjvp
+def _(primals, tangents):
+    x, gain = primals
+    return scale_channels(x, gain), tangents[0] * jax.lax.optimization_barrier(gain) + x * tangents[1]
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), momentum 0.9, epsilon 1e-5.
+    """Batch normalization over all axes but the last (Ioffe & Szegedy 2015), momentum 0.9, epsilon 1e-5.
 
-    In training, mean and variance are those of the whole batch: of all shards along the mesh axis `axis_name`, or of the
-    given array where it is None. They are taken in float32 in one pass, as E[x] and E[x^2] - E[x]^2. The running variance
-    is the biased one (divided by n, as flax and TensorFlow's unfused layer; PyTorch's running variance is n/(n-1) larger).
+    In training, mean and variance are those of the whole batch: of all shards along the mesh axis `axis_name`, or of
+    the given array where it is None. They are taken in float32 in one pass, as E[x] and E[x^2] - E[x]^2. The running
+    variance is the biased one (divided by n, as flax and TensorFlow's unfused layer; PyTorch's is n/(n-1) larger).
     """
 
     def __init__(self, channels: int, *, axis_name: str | None = None):
@@ -61,8 +121,18 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.ones(channels))
         self.axis_name = axis_name
 
-    def __call__(self, x: Float[Array, "*batch channels"], *, train: bool) -> Float[Array, "*batch channels"]:
-        """Normalises `x`; when training, with the batch's statistics, which also update the running ones."""
+    def __call__(
+        self,
+        x: Float[Array, "*batch channels"],
+        *,
+        train: bool,
+        relu: bool = False,
+        residual: Float[Array, "*batch channels"] | None = None,
+    ) -> Float[Array, "*batch channels"]:
+        """Normalized `x`, plus `residual` if given, then ReLU if asked for: together, since they are then one pass.
+
+        When training, the statistics are the batch's, and the running ones move towards them.
+        """
         mean, var = self.mean[...], self.var[...]
         if train:
             batch_mean, batch_var = self._moments(x)
@@ -71,7 +141,10 @@ class BatchNorm(nnx.Module):
             mean, var = batch_mean, batch_var
         gain = self.scale[...] * jax.lax.rsqrt(var + 1e-5)
         shift = self.bias[...] - mean * gain
-        return (x.astype(jnp.float32) * gain + shift).astype(x.dtype)
+        y = scale_channels(x.astype(jnp.float32), gain)
+        if residual is not None:
+            y = y + residual.astype(jnp.float32)
+        return (relu_of_sum(y, shift) if relu else y + shift).astype(x.dtype)
 
     def _moments(self, x):
         x = x.astype(jnp.float32)

@@ -57,8 +57,7 @@ class ResNet(nnx.Module):
     ) -> Output:
         """Logits and pooled features; training updates the running statistics of every BatchNorm."""
         del dropout_keys
-        x = self.conv(x.astype(self.dtype))
-        x = nnx.relu(self.norm(x, train=train))
+        x = self.norm(self.conv(x.astype(self.dtype)), train=train, relu=True)
         for name in self.block_names:
             x = getattr(self, name)(x, train=train)
         features = x.astype(jnp.float32).mean((1, 2))
@@ -87,10 +86,10 @@ class PreActivationBlock(nnx.Module):
             self.shortcut_norm = BatchNorm(outputs, axis_name=options["axis_name"])
 
     def __call__(self, x, *, train: bool):
-        y = nnx.relu(self.norm1(x, train=train))
+        y = self.norm1(x, train=train, relu=True)
         if self.first:
             x = self.shortcut_norm(self.shortcut(y), train=train)
-        y = nnx.relu(self.norm2(self.conv1(y), train=train))
+        y = self.norm2(self.conv1(y), train=train, relu=True)
         return x + self.conv2(y)
 
 
@@ -108,12 +107,11 @@ class PostActivationBlock(nnx.Module):
         self.stride, self.added = stride, outputs - inputs
 
     def __call__(self, x, *, train: bool):
-        y = nnx.relu(self.norm1(self.conv1(x), train=train))
-        y = self.norm2(self.conv2(y), train=train)
+        y = self.norm1(self.conv1(x), train=train, relu=True)
         if self.stride > 1 or self.added:
             before = self.added // 2
             x = jnp.pad(x[:, :: self.stride, :: self.stride], ((0, 0),) * 3 + ((before, self.added - before),))
-        return nnx.relu(x + y)
+        return self.norm2(self.conv2(y), train=train, relu=True, residual=x)
 
 
 # style: block, initializer of convolutions (both fan-in; tensor2tensor's has gain 1), initializer of the head
