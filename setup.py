@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ls_jax", "ls_jax.*"]),
-    package_data={"ls_jax.data": ["*.npz"]},
+    package_data={"ls_jax.data": ["*.npz"], "ls_jax.report": ["page.html", "explorer.js"]},
     python_requires=">=3.11",
     install_requires=[
         "jax",                      # 0.10 on Python 3.11, 0.12 from 3.12
@@ -33,7 +33,7 @@ setup(
         "jaxtyping",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "optax"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright"],
         "peers": ["torch==2.13.0", "scikit-learn"],  # libraries that the tests and benchmarks compare with
         "prepare": ["tensorflow-cpu"],               # making TFDS builds; reading them needs no TensorFlow
         "tpu": ["jax[tpu]"],

@@ -17,7 +17,7 @@ from ls_jax.data import augment
 from ls_jax.errors import UserError
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
-FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir")
+FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection")
 
 CHOICES = {
     "loss.convention": losses.CONVENTIONS,
@@ -82,6 +82,9 @@ def default() -> ml_collections.ConfigDict:
         train_examples=10_000,               # at most so many training examples are predicted, evenly spaced
     ))
 
+    # Class triples by name or id, as in (("cat", "dog", "frog"),); (): the paper's, where the data set has some.
+    config.projection = ml_collections.ConfigDict(dict(classes=()))
+
     config.checkpoint = ml_collections.ConfigDict(dict(
         every=0,                             # steps between checkpoints; 0: only at the end (and on SIGTERM)
         keep=2,                              # the last so many stay ...
@@ -139,7 +142,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for name, choices in CHOICES.items():
         value = get(config, name)
         if value not in choices:
-            raise UserError(f"config.{name}={value!r} is unknown{_nearest(str(value), choices)}; choose from {', '.join(choices)}")
+            raise UserError(f"config.{name}={value!r} is unknown{_nearest(str(value), choices)}; "
+                            f"choose from {', '.join(choices)}")
     for name, values in config.sweep.items():
         if not values:
             raise UserError(f"config.sweep.{name} is empty: name at least one value")

@@ -1,5 +1,6 @@
 """A whole split through the trained members: every example once, whatever the batch size and the mesh."""
-from typing import Any, Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ from jaxtyping import Float, Int
 from ls_jax import mesh as meshes
 from ls_jax import metrics, sweep
 from ls_jax.data import memory, order
-from ls_jax.step import Batch, Steps
+from ls_jax.step import Steps
 
 
 class Predictions(NamedTuple):
@@ -53,7 +54,7 @@ class Evaluator:
             for rows, mask in order.padded(len(index), self.batch_size):
                 ids = meshes.put(self.layout.mesh, meshes.ROWS, index[rows])
                 output = meshes.fetch(self._predict.program(state, ids, arrays))
-                parts.append(jax.tree.map(lambda x: x[:, mask], output))
+                parts.append(jax.tree.map(lambda x, keep=mask: x[:, keep], output))
             output = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
             labels = np.asarray(meshes.fetch(arrays[1]))[index]
             assert output.logits.shape[1] == len(index), f"predicted {output.logits.shape[1]}, expected {len(index)}"

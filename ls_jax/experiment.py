@@ -12,7 +12,7 @@ from ls_jax import report as reports
 from ls_jax import train as training
 from ls_jax.data import memory
 from ls_jax.errors import UserError
-from ls_jax.studies import accuracy
+from ls_jax.studies import accuracy, claims, projection, triples
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -35,18 +35,18 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     _study(this, this.layout.split(restored[1]), workdir)
 
 
-def report(workdir: pathlib.Path) -> None:
-    """Write report.html again from the results, predictions and logs that the workdir holds."""
-    if not (workdir / "results.json").exists():
-        raise UserError(f"{workdir} holds no results.json to report: run the experiment first (--mode=run)")
-    print(f"report: {reports.write(workdir)}")
+def report(workdirs: list[pathlib.Path]) -> None:
+    """Write the report again from the results, predictions and logs that the workdirs hold; of several, one about all."""
+    print(f"report: {reports.write(workdirs[0] if len(workdirs) == 1 else workdirs)}")
 
 
 def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> training.Run:
     """Check the config against itself, the workdir, the data and the devices, before anything is written."""
     configs.validate(config)
     _check_workdir(config, workdir)
-    this = training.setup(config, data.load(config.data))
+    dataset = data.load(config.data)
+    _triples(config, dataset)  # refuses unknown classes now rather than after the training
+    this = training.setup(config, dataset)
     if meshes.is_primary():
         log.write_json(workdir / "config.json", configs.plain(config))
     return this
@@ -77,16 +77,23 @@ def _check_workdir(config, workdir):
 def _study(this, states, workdir):
     diverged = _diverged(this, states)
     measured = list(_predict(this, states, diverged, workdir))
-    records = [*diverged, *accuracy.run(measured)]
     if not meshes.is_primary():
         return
+    records = [*diverged, *accuracy.run(measured), *projection.run(workdir, this.rows, _triples(this.config, this.dataset))]
     log.write_json(workdir / "results.json", records)
     for split in this.dataset.splits:
         if split != "train" and results.select(records, study="accuracy", split=split):
             print(accuracy.table(records, split))
     for record in diverged:
         print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
-    print(f"report: {reports.write(workdir)}")
+    for name, findings in claims.check(records).items():
+        for finding in findings:
+            print(f"claim: {name}, {finding['split']} split: {claims.sentence(finding)}")
+    print(f"report: {reports.write(workdir, this.dataset)}")
+
+
+def _triples(config, dataset):
+    return triples.resolve(config.projection.classes, config.data.name, dataset.class_names)
 
 
 def _diverged(this, states):

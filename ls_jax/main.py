@@ -1,7 +1,8 @@
 """`python -m ls_jax.main --config=configs/NAME.py[:smoke|:short] --workdir=DIR [--mode=MODE] [--config.field=value ...]`
 
 MODE is run (the default: train or resume, then evaluate, study and report), train, study (from the workdir's last
-checkpoint) or report (from its results). This is the only file that knows absl.
+checkpoint), report (from the results of one workdir, or of several: --workdir=A,B) or analyze (--predictions=FILE.npz, what any
+framework's network predicted; no training). This is the only file that knows absl.
 """
 import os
 import pathlib
@@ -13,10 +14,11 @@ from ml_collections import config_flags
 
 from ls_jax.errors import Interrupted, UserError
 
-MODES = ("run", "train", "study", "report")
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/digits_mlp.py or configs/digits_mlp.py:smoke.")
+MODES = ("run", "train", "study", "report", "analyze")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives: checkpoints, logs, predictions, results, report.")
 _MODE = flags.DEFINE_enum("mode", "run", MODES, "What to do.")
+_PREDICTIONS = flags.DEFINE_string("predictions", None, "analyze: a npz file with logits and labels.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several processes.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are.")
 _PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
@@ -44,7 +46,7 @@ def run() -> None:
     xla_flags.reuse_freed_memory()
     import jax
 
-    from ls_jax import experiment, mesh
+    from ls_jax import analyze, experiment, mesh
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "ls_jax", "compiled"))
@@ -53,7 +55,11 @@ def run() -> None:
     mesh.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, auto=_DISTRIBUTED.value)
     workdir = pathlib.Path(_WORKDIR.value)
     if _MODE.value == "report":
-        experiment.report(workdir)
+        experiment.report([pathlib.Path(part) for part in _WORKDIR.value.split(",")])
+    elif _MODE.value == "analyze":
+        if _PREDICTIONS.value is None:
+            raise UserError("--predictions=FILE.npz is missing: a file with the arrays logits and labels")
+        print(f"report: {analyze.run(pathlib.Path(_PREDICTIONS.value), workdir)}")
     elif _CONFIG.value is None:
         raise UserError("--config=configs/NAME.py is missing: which experiment to run, e.g. --config=configs/digits_mlp.py")
     else:

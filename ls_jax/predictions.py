@@ -1,6 +1,7 @@
 """Predictions on disk: predictions/SPLIT-MEMBER.npz, one file a member, which is also what `--mode=analyze` reads."""
 import pathlib
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 

@@ -5,7 +5,8 @@ for one seed. A paired difference is a record too: {..., quantity: "accuracy dif
 """
 import json
 import pathlib
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats

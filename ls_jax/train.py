@@ -12,8 +12,9 @@ import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
 
+from ls_jax import log, metrics, optim, sweep
 from ls_jax import mesh as meshes
-from ls_jax import log, metrics, optim, step as steps_module, sweep
+from ls_jax import step as steps_module
 from ls_jax.checkpoint import Checkpoints
 from ls_jax.data import Dataset, memory, order
 from ls_jax.errors import Interrupted, UserError
@@ -49,7 +50,8 @@ class Run:
         """Shapes, dtypes and shardings of the sweep's state [M, ...], for restoring a checkpoint."""
         member = jax.eval_shape(self.steps.init, sweep.take(self.hyper, 0))
         sharding = jax.sharding.NamedSharding(self.layout.mesh, meshes.MEMBER)
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.layout.members, *x.shape), x.dtype, sharding=sharding), member)
+        whole = lambda x: jax.ShapeDtypeStruct((self.layout.members, *x.shape), x.dtype, sharding=sharding)
+        return jax.tree.map(whole, member)
 
 
 def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
@@ -168,8 +170,8 @@ def tell_divergence(rows: list[dict[str, Any]], since: int) -> None:
     """A line on stderr for each member whose loss stopped being finite at step `since` or later."""
     for row in rows:
         if row["diverged"] >= since and meshes.is_primary():
-            print(f"member {row['member']} (α={row['alpha']:g}, seed {row['seed']}, learning rate {row['learning_rate']:g}) diverged at "
-                  f"step {row['diverged']} and is frozen; the others go on. A lower learning rate or clipping may help.",
+            print(f"member {row['member']} (α={row['alpha']:g}, seed {row['seed']}, learning rate {row['learning_rate']:g}) "
+                  f"diverged at step {row['diverged']} and is frozen; the others go on. A lower learning rate or clipping may help.",
                   file=sys.stderr, flush=True)
 
 

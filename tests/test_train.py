@@ -141,7 +141,7 @@ def test_study_reads_the_checkpoint_and_report_the_results(tiny, tmp_path):
     (tmp_path / "results.json").unlink()
     (tmp_path / "report.html").unlink()
     with pytest.raises(UserError, match="holds no results.json to report: run the experiment first"):
-        experiment.report(tmp_path)
+        experiment.report([tmp_path])
     experiment.study(tiny, tmp_path)
     assert (tmp_path / "results.json").read_text() == before and (tmp_path / "report.html").exists()
 

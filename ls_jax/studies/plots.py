@@ -1,6 +1,7 @@
 """Figures, as PNG for screens and PDF for papers; colours that colour-blind readers can tell apart (Okabe and Ito 2008)."""
 import pathlib
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -26,7 +27,8 @@ def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def learning_curves(rows: Sequence[dict[str, Any]], split: str) -> Any:
-    """Training loss and held-out accuracy and NLL against the step: a line a smoothing, its band the seeds' range.
+    """Training loss and held-out accuracy and NLL against the step: a line a smoothing, its band the seeds' range,
+    and a thin line a member.
 
     `rows` are those of metrics.jsonl.
     """
@@ -37,9 +39,13 @@ def learning_curves(rows: Sequence[dict[str, Any]], split: str) -> Any:
         for axis, (of, quantity, title) in zip(axes, panels):
             here = [row for row in rows if row["split"] == of and row.get(quantity) is not None]
             for colour, alpha in zip(COLOURS, sorted({row["alpha"] for row in here})):
-                steps, low, middle, high = _band([row for row in here if row["alpha"] == alpha], quantity)
+                members = [row for row in here if row["alpha"] == alpha]
+                for member in {row["member"] for row in members}:
+                    own = [(row["step"], row[quantity]) for row in members if row["member"] == member]
+                    axis.plot(*zip(*own), color=colour, linewidth=0.5, alpha=0.6)
+                steps, low, middle, high = _band(members, quantity)
                 axis.plot(steps, middle, color=colour, label=f"α = {alpha:g}", marker="o" if len(steps) == 1 else None)
-                axis.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+                axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
             axis.set(title=title, xlabel="step")
         axes[0].legend()
         return figure

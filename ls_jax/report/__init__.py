@@ -1,0 +1,124 @@
+"""report.html: one self-contained file that shows what was run and what came out; no network needed to read it."""
+import html
+import json
+import pathlib
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from ls_jax import data, log, predictions, results, sweep
+from ls_jax.errors import UserError
+from ls_jax.report import explorer, sections
+from ls_jax.studies import plots, projection_plot, triples
+
+HERE = pathlib.Path(__file__).parent
+
+
+class Run(NamedTuple):
+    """What the report knows of a workdir: an experiment, or the analysis of a file of predictions (config is None)."""
+    workdir: pathlib.Path
+    title: str
+    subtitle: str
+    about: str                          # what was run, as HTML
+    config: Mapping[str, Any] | None
+    records: Sequence[results.Record]
+    rows: Sequence[Mapping[str, Any]]   # the members' hyper-parameters
+    held_out: str
+    triples: Sequence[triples.Triple]
+    dataset: Any                        # a data.Dataset for its pictures, or None
+
+
+def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None) -> pathlib.Path:
+    """Draw the figures and write report.html from the workdirs' files; returns its path.
+
+    Of several workdirs each keeps its figures, and the one page about all is the first's report_together.html.
+
+    Args:
+        workdirs: where experiments or analyses are.
+        dataset: the data set of a single workdir, for the pictures in the explorer; None: it is loaded if it is at hand.
+    """
+    workdirs = [workdirs] if isinstance(workdirs, pathlib.Path) else list(workdirs)
+    runs = [load(workdir, dataset) for workdir in workdirs]
+    together = len(runs) > 1
+    body = "\n".join((f"<h2 id='run{i}'>{html.escape(run.title)}</h2><p class='soft'>{html.escape(run.subtitle)}</p>" if together
+                      else "") + body_of(run, 1 / len(runs)) for i, run in enumerate(runs))
+    links = "".join(f"<a href='#run{i}'>{html.escape(run.title)}</a>" for i, run in enumerate(runs))
+    page = string.Template((HERE / "page.html").read_text()).substitute(
+        title=html.escape("; ".join(run.title for run in runs)),
+        subtitle=html.escape(f"{len(runs)} experiments" if together else f"{runs[0].title}: {runs[0].subtitle}"),
+        navigation=f"<nav>{links}</nav>" if together else "", body=body, script=(HERE / "explorer.js").read_text())
+    path = workdirs[0] / ("report_together.html" if together else "report.html")
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
+    """Read what a workdir holds.
+
+    Raises:
+        UserError: it holds no results.
+    """
+    if not (workdir / "results.json").exists():
+        raise UserError(f"{workdir} holds no results.json to report: run the experiment first (--mode=run)")
+    records = results.read(workdir)
+    if (workdir / "analysis.json").exists():
+        analysis = json.loads((workdir / "analysis.json").read_text())
+        return Run(workdir, analysis["file"], f"{analysis['examples']:,} examples of {analysis['classes']:,} classes",
+                   sections.analysis_facts(analysis), None, records, [{}], "test", [tuple(t) for t in analysis["triples"]], None)
+    config = json.loads((workdir / "config.json").read_text())
+    rows = sweep.rows(sweep.grid(ml_collections.ConfigDict(config)))
+    dataset = dataset or _dataset(config)
+    members = len(config["sweep"]["alpha"]), len(config["sweep"]["seed"])
+    subtitle = f"{members[0]} smoothings × {members[1]} seeds, {config['steps']:,} steps at batch {config['batch_size']}"
+    manifest = workdir / "manifest.json"
+    about = sections.facts(config, json.loads(manifest.read_text()) if manifest.exists() else None, records)
+    return Run(workdir, f"{config['data']['name']}, {config['model']['name']}", subtitle, about, config, records, rows,
+               config["evaluate"]["split"], _triples(config, workdir, len(rows)), dataset)
+
+
+def body_of(run: Run, share: float = 1.0) -> str:
+    """The sections about one workdir; `share` is its part of the page's size."""
+    parts = [run.about]
+    for split in (run.held_out, *(split for split in ("test", "train") if split != run.held_out)):
+        if results.select(run.records, study="accuracy", split=split):
+            parts.append(sections.accuracy_table(run.records, split, run.config, run.held_out))
+    parts += [sections.claims_section(run.records), _projection(run, share)]
+    rows = log.read_metrics(run.workdir)
+    if rows:
+        drawn, _ = plots.save(plots.learning_curves(rows, run.held_out), run.workdir / "figures" / "learning_curves")
+        parts.append("<h3>Learning curves</h3>"
+                     + sections.figure(drawn, "Thin lines are members, thick ones their mean over seeds."))
+    return "\n".join(parts)
+
+
+def _projection(run, share):
+    found = [projection_plot.row(run.workdir, run.rows, triple, run.held_out, run.title) for triple in run.triples]
+    found = [row for row in found if row]
+    embedded = explorer.data(run.workdir, run.rows, run.triples, run.dataset, share)
+    if not found and not embedded:
+        return ""
+    parts = ["<h3>Penultimate-layer projections (Figure 1)</h3>"]
+    if found:
+        drawn, _ = plots.save(projection_plot.figure(found), run.workdir / "figures" / "projection")
+        seed = run.rows[projection_plot.chosen_members(run.workdir, run.rows, run.held_out)[0]].get("seed")
+        parts.append(sections.figure(drawn, f"At most {projection_plot.EXAMPLES} examples a class on the plane through the three "
+                                     "classes' templates (bias included); axes are shared by each pair of columns"
+                                     f"{'' if seed is None else f'; seed {seed}'}."))
+    parts.append(sections.projection_table(run.records))
+    return "\n".join(parts + ([sections.explorer(embedded)] if embedded else []))
+
+
+def _dataset(config):
+    try:
+        return data.load(ml_collections.ConfigDict(config["data"]))
+    except UserError:  # a report can be written where the data is not
+        return None
+
+
+def _triples(config, workdir, members):
+    for _, _, arrays in predictions.every(workdir, members):
+        return triples.resolve(config.get("projection", {}).get("classes", ()), config["data"]["name"],
+                               [str(name) for name in arrays["class_names"]])
+    return []

@@ -1,0 +1,53 @@
+"""Which class triples are projected: `config.projection.classes`, by default those of the paper's Figure 1."""
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from ls_jax.errors import UserError
+
+Triple = tuple[int, int, int]
+
+# Figure 1's class triples by data set. The CIFAR-100 row may show either: the names it prints are tensor2tensor's list in
+# the order of superclasses, whose first three labels, 0, 1 and 2, are really these others.
+PAPER_TRIPLES = {
+    "cifar10": (("airplane", "automobile", "bird"),),
+    "cifar100": (("beaver", "dolphin", "otter"), ("apple", "aquarium_fish", "baby")),
+    "imagenet2012": (("n01440764", "n02138441", "n03041632"),   # tench, meerkat, cleaver
+                     ("n02113624", "n02113712", "n01440764")),  # toy poodle, miniature poodle, tench
+}
+
+
+def resolve(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) -> list[Triple]:
+    """Class ids of `config.projection.classes`: triples of names or ids, or one triple; () for the paper's, where the data
+    set has some, else the first three classes.
+
+    Returns an empty list where there are fewer than three classes.
+
+    Raises:
+        UserError: a class is unknown, or a triple is not one.
+    """
+    if len(class_names) < 3:
+        return []
+    if not classes:
+        classes = PAPER_TRIPLES.get(dataset, ())
+        classes = classes if set().union(*classes) <= set(class_names) else ()
+    if classes and all(isinstance(entry, (str, int)) for entry in classes):
+        classes = (classes,)
+    triples = [tuple(_class_id(entry, class_names) for entry in triple) for triple in classes or ((0, 1, 2),)]
+    for triple, given in zip(triples, classes):
+        if len(triple) != 3 or len(set(triple)) != 3:
+            raise UserError(f"config.projection.classes holds {tuple(given)}: a triple is three different classes")
+    return triples
+
+
+def _class_id(entry, class_names):
+    if isinstance(entry, int) and 0 <= entry < len(class_names):
+        return entry
+    if entry in class_names:
+        return list(class_names).index(entry)
+    if isinstance(entry, int):
+        raise UserError(f"config.projection.classes holds {entry}: class ids go from 0 to {len(class_names) - 1}")
+    near = difflib.get_close_matches(str(entry), class_names, n=1, cutoff=0.5)
+    known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
+    raise UserError(f"config.projection.classes holds {entry!r}, which is no class of this data set"
+                    f"{f' (did you mean {near[0]!r}?)' if near else f': it has {known}'}")

@@ -1,0 +1,144 @@
+"""A foreign network's arrays: the same numbers as an experiment's, one clear line for each mistake, and bounded memory."""
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from ls_jax import analyze, npz_map, predictions, results
+from ls_jax.errors import UserError
+from ls_jax.studies import accuracy, projection
+
+
+def network(examples=200, classes=5, dimensions=7):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(dimensions, classes)).astype(np.float32)
+    labels = rng.integers(0, classes, examples)
+    features = (kernel.T[labels] + rng.normal(size=(examples, dimensions))).astype(np.float32)
+    bias = rng.normal(size=classes).astype(np.float32)
+    return {"logits": features @ kernel + bias, "labels": labels, "features": features, "kernel": kernel, "bias": bias}
+
+
+def test_analysis_of_a_file(tmp_path):
+    arrays = network()
+    np.savez(tmp_path / "net.npz", **arrays)
+    page = analyze.run(tmp_path / "net.npz", tmp_path / "out")
+    records = results.read(tmp_path / "out")
+    found = {(r["study"], r["quantity"], str(r.get("classes"))): r["mean"] for r in records}
+    assert found["accuracy", "accuracy", "None"] == pytest.approx(accuracy.accuracy(arrays["logits"], arrays["labels"]))
+    assert found["accuracy", "nll", "None"] == pytest.approx(accuracy.negative_log_likelihood(arrays["logits"], arrays["labels"]))
+    for quantity, value in projection.numbers(arrays).items():
+        assert found["projection", quantity, projection.ALL] == pytest.approx(value)
+    for quantity, value in projection.numbers(arrays, (0, 1, 2)).items():
+        assert found["projection", quantity, "['class 0', 'class 1', 'class 2']"] == pytest.approx(value)
+    text = page.read_text()
+    assert "net.npz: 200 examples of 5 classes" in text and "Explore the projection" in text and "Figure 1" in text
+    assert json.loads((tmp_path / "out" / "analysis.json").read_text())["arrays"]["kernel"] == [7, 5]
+    assert not list((tmp_path / "out").glob(".unpacked*"))
+
+
+def test_logits_and_labels_are_enough_for_accuracy(tmp_path):
+    arrays = network()
+    np.savez_compressed(tmp_path / "net.npz", logits=arrays["logits"], labels=arrays["labels"])
+    text = analyze.run(tmp_path / "net.npz", tmp_path / "out").read_text()
+    assert {record["study"] for record in results.read(tmp_path / "out")} == {"accuracy"}
+    assert "the file does not have" in text and "Explore the projection" not in text
+
+
+def test_an_experiments_predictions_can_be_analyzed(tmp_path):
+    arrays = network()
+    np.savez(tmp_path / "net.npz", **arrays, index=np.arange(200) + 7, class_names=np.asarray(list("abcde")))
+    analyze.run(tmp_path / "net.npz", tmp_path / "out")
+    kept = predictions.load(tmp_path / "out", "test", 0)
+    assert list(kept["index"]) == list(range(7, 207)) and list(kept["class_names"]) == list("abcde")
+    np.testing.assert_array_equal(kept["logits"], arrays["logits"])
+
+
+def test_keeps_evenly_spaced_examples_of_each_class(tmp_path, monkeypatch):
+    monkeypatch.setattr(analyze, "KEPT", 20)
+    monkeypatch.setattr(analyze, "KEPT_OF_A_TRIPLE", 10)
+    arrays = analyze.check(network())
+    analyze._keep(arrays, [(0, 2, 4)], tmp_path)
+    kept = predictions.load(tmp_path, "test", 0)
+    assert np.bincount(kept["labels"]).tolist() == [10, 4, 10, 4, 10]
+    np.testing.assert_array_equal(kept["features"], arrays["features"][kept["index"]])
+
+
+def spoil(arrays, name, where, value):
+    arrays = {key: array.copy() for key, array in arrays.items()}
+    arrays[name][where] = value
+    return arrays
+
+
+def without(arrays, name):
+    return {key: array for key, array in arrays.items() if key != name}
+
+
+PROBABILITIES = np.exp(network()["logits"]) / np.exp(network()["logits"]).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda a: spoil(a, "logits", (17, 3), np.nan), r"logits\[17, 3\] is nan: every number must be finite"),
+    (lambda a: spoil(a, "features", (19, 2), np.inf), r"features\[19, 2\] is inf"),
+    (lambda a: spoil(a, "kernel", (1, 2), np.nan), r"kernel\[1, 2\] is nan"),
+    (lambda a: spoil(a, "bias", 4, -np.inf), r"bias\[4\] is -inf"),
+    (lambda a: spoil(a, "labels", 11, 5), r"labels\[11\] is 5: labels must be from 0 to 4"),
+    (lambda a: spoil(a, "labels", 12, -1), r"labels\[12\] is -1"),
+    (lambda a: {**a, "labels": a["labels"] + 1}, r"is 5: .*do they count from 1\?"),
+    (lambda a: {**a, "labels": a["labels"].astype(np.float32)}, "labels has dtype float32: integers are due"),
+    (lambda a: {**a, "labels": a["labels"][:-1]}, r"labels has shape \(199,\), but \(200,\) goes with logits .* \(200, 5\)"),
+    (lambda a: {**a, "logits": a["logits"][0]}, r"logits has shape \(5,\): it must be \[examples, classes\]"),
+    (lambda a: {**a, "logits": a["logits"].astype(np.int32)}, "logits has dtype int32: float32 is due"),
+    (lambda a: {**a, "features": a["features"][:9]}, r"features has shape \(9, 7\), but \(200, 7\) goes with"),
+    (lambda a: {**a, "features": a["features"][:, None]}, r"features has shape \(200, 1, 7\): .*flattened"),
+    (lambda a: {**a, "kernel": a["kernel"].T}, r"kernel has shape \(5, 7\), but \(7, 5\) goes .*kernel = weight.T"),
+    (lambda a: {**a, "logits": PROBABILITIES}, r"logits\[0\] is not negative and sums to 1, .*before the softmax"),
+    (lambda a: {"logits": PROBABILITIES, "labels": a["labels"]}, r"logits\[0\] is not negative and sums to 1"),
+    (lambda a: {**a, "features": 2 * a["features"]}, r"logits\[0\] differs from features @ kernel \+ bias by"),
+    (lambda a: without(a, "bias"), r"logits\[0\] differs from features @ kernel"),
+    (lambda a: without(a, "labels"), "holds no array 'labels', only 'logits', 'features'"),
+    (lambda a: {**without(a, "features"), "feature": a["features"]}, "'feature', .*did you mean 'features'"),
+    (lambda a: {**a, "class_names": np.asarray(["a"])}, r"class_names has shape \(1,\), but \(5,\) goes"),
+])
+def test_each_mistake_has_its_line(change, message):
+    with pytest.raises(UserError, match=message):
+        analyze.check(change(network()))
+
+
+def test_bad_numbers_are_found_in_any_block(monkeypatch):
+    monkeypatch.setattr(projection, "BLOCK", 70)
+    with pytest.raises(UserError, match=r"logits\[199, 4\] is nan"):
+        analyze.check(spoil(network(), "logits", (199, 4), np.nan))
+    wrong = network()
+    wrong["features"][150:] += 1
+    with pytest.raises(UserError, match=r"logits\[1\d\d\] differs from features"):
+        analyze.check(wrong)
+
+
+def test_half_precision_is_taken():
+    arrays = {name: array.astype(np.float16) if array.dtype == np.float32 else array for name, array in network().items()}
+    assert analyze.check(arrays)["class_names"][4] == "class 4"
+
+
+def test_refuses_a_workdir_that_holds_an_experiment(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds an experiment: choose another --workdir"):
+        analyze.run(tmp_path / "net.npz", tmp_path)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, save):
+    monkeypatch.setattr(projection, "BLOCK", 1 << 16)
+    arrays = network(examples=30_000, classes=200, dimensions=16)
+    size = sum(array.nbytes for array in arrays.values())
+    save(tmp_path / "net.npz", **arrays)
+    triples = [(0, 1, 2)]
+    expected = projection.numbers(arrays)
+    del arrays
+    (tmp_path / "scratch").mkdir()
+    tracemalloc.start()
+    records = analyze.study(analyze.check(npz_map.open_npz(tmp_path / "net.npz", tmp_path / "scratch")), triples)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size / 4
+    assert {r["quantity"]: r["mean"] for r in records if r.get("classes") == projection.ALL} == pytest.approx(expected)
