@@ -17,13 +17,17 @@ from ls_jax.studies import accuracy, claims, projection, triples
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Train, or resume what the workdir holds; then evaluate, study and report."""
-    this, states = _train(config, workdir)
-    _study(this, states, workdir)
+    this = prepare(config, workdir)
+    with _recorded(this, workdir):
+        records = _study(this, training.train(this, workdir), workdir)
+    _present(this, records, workdir)
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Train, or resume what the workdir holds, and leave the checkpoint."""
-    _train(config, workdir)
+    this = prepare(config, workdir)
+    with _recorded(this, workdir):
+        training.train(this, workdir)
 
 
 def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -32,7 +36,9 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     restored = checkpoint.Checkpoints(workdir).restore_latest(this.abstract_state())
     if restored is None:
         raise UserError(f"{workdir} holds no checkpoint to study: train first (--mode=run or --mode=train)")
-    _study(this, this.layout.split(restored[1]), workdir)
+    with _recorded(this, workdir):
+        records = _study(this, this.layout.split(restored[1]), workdir)
+    _present(this, records, workdir)
 
 
 def report(workdirs: list[pathlib.Path]) -> None:
@@ -52,10 +58,9 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> trainin
     return this
 
 
-def _train(config, workdir):
-    this = prepare(config, workdir)
-    with provenance.manifest(workdir, configs.plain(config), mesh=dict(this.layout.mesh.shape)):
-        return this, training.train(this, workdir)
+def _recorded(this, workdir):
+    """A session in the workdir's manifest.json: code, hardware, settings, time and outcome of what happens in it."""
+    return provenance.manifest(workdir, configs.plain(this.config), mesh=dict(this.layout.mesh.shape))
 
 
 def _check_workdir(config, workdir):
@@ -75,16 +80,24 @@ def _check_workdir(config, workdir):
 
 
 def _study(this, states, workdir):
+    """Predict and study; leaves predictions/ and results.json, and returns the records."""
     diverged = _diverged(this, states)
     measured = list(_predict(this, states, diverged, workdir))
     if not meshes.is_primary():
-        return
+        return []
     records = [*diverged, *accuracy.run(measured), *projection.run(workdir, this.rows, _triples(this.config, this.dataset))]
     log.write_json(workdir / "results.json", records)
+    return records
+
+
+def _present(this, records, workdir):
+    """Print the accuracy tables and the claims' verdicts, and write the report."""
+    if not meshes.is_primary():
+        return
     for split in this.dataset.splits:
         if split != "train" and results.select(records, study="accuracy", split=split):
             print(accuracy.table(records, split))
-    for record in diverged:
+    for record in results.select(records, study="training", quantity="diverged at step"):
         print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
     for name, findings in claims.check(records).items():
         for finding in findings:

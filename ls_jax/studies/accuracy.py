@@ -1,5 +1,6 @@
 """Accuracy and hard-label negative log-likelihood, hard against smoothed (the paper's Table 2)."""
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
