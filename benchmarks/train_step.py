@@ -1,12 +1,12 @@
-"""Seconds per training step on a CPU: ls_jax beside PyTorch, same network, same batch, taken in turns.
+"""Milliseconds per training step: ls_jax beside PyTorch, same network, same weights, same batch, taken in turns.
 
-    PYTHONPATH=. python benchmarks/train_step.py --models mlp,alexnet,resnet --repetitions 15
+    PYTHONPATH=. python benchmarks/train_step.py --models mlp,alexnet,resnet --repetitions 15 --members 4
 
-One step is forward, smoothed cross-entropy, backward, SGD with Nesterov momentum and weight decay. PyTorch runs eagerly,
-convolutions in channels_last. A ratio above 1 means that ls_jax is faster. The second table has the cost of training
-several members of a sweep, per member and relative to a solo step.
+One step is forward, smoothed cross-entropy, backward, SGD with Nesterov momentum and weight decay. ls_jax runs the step that it
+trains with (gather by example id, metrics and divergence check included); PyTorch runs eagerly, convolutions in channels_last,
+without reading data. A ratio above 1 means that ls_jax is faster. --members also times a sweep of so many, per member and
+relative to a solo step, for each strategy of `config.members`. Without PyTorch only ls_jax is timed.
 """
-
 import argparse
 import statistics
 import time
@@ -17,18 +17,18 @@ xla_flags.set_cpu_flags()
 xla_flags.reuse_freed_memory()
 
 import jax  # noqa: E402  (the flags above must be set first)
-import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from flax import nnx  # noqa: E402
 
 try:
     import torch
 
     from benchmarks import torch_models
-except ModuleNotFoundError:  # then only JAX is timed
+except ModuleNotFoundError:
     torch = None
 
-from ls_jax import models  # noqa: E402
+from ls_jax import config as configs  # noqa: E402
+from ls_jax import data, mesh, sweep, train  # noqa: E402
+from ls_jax.data import memory  # noqa: E402
 
 NETWORKS = {
     "mlp": ("mlp", {}, (28, 28, 1)),
@@ -39,37 +39,44 @@ NETWORKS = {
 LEARNING_RATE, MOMENTUM, DECAY, SMOOTHING, CLASSES = 0.01, 0.9, 1e-4, 0.1, 10
 
 
-def jax_step(name: str, fields: dict, shape: tuple[int, int, int]):
-    """(one training step as a pure function, initial state)."""
-    model = models.build(name, num_classes=CLASSES, image_shape=shape, rngs=nnx.Rngs(0), **fields)
-    graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    params, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+class Ours:
+    """The sweep's own training step on one batch, again and again."""
 
-    def loss(params, stats, images, labels):
-        model = nnx.merge(graphdef, params, stats)
-        log_p = jax.nn.log_softmax(model(images, train=True).logits)
-        hard = jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
-        return -jnp.mean((1 - SMOOTHING) * hard + SMOOTHING * log_p.mean(1)), nnx.state(model, nnx.BatchStat)
+    def __init__(self, name, fields, images, labels, members=1, strategy="unroll"):
+        config = configs.default()
+        config.batch_size = len(labels)
+        config.model = dict(name=name, **fields)
+        config.members = strategy
+        config.sweep.update(alpha=(SMOOTHING,), seed=tuple(range(members)), learning_rate=(LEARNING_RATE,), weight_decay=(DECAY,))
+        config.optimizer.update(momentum=MOMENTUM, momentum_form="nesterov", decay_norm=True)
+        split = data.Split(images, labels)
+        dataset = data.Dataset("random", tuple(map(str, range(CLASSES))), {"train": split, "test": split})
+        run = train.setup(config, dataset)
+        self.layout, self.hypers, self.counted = run.layout, run.hypers(), 0.0
+        self.program, _ = train.training_programs(run)
+        self.states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
+        self.ids = train.place_ids(run.layout, np.tile(np.arange(len(labels), dtype=np.int32), (members, 1, 1)))
+        self.arrays = memory.place(split, run.layout.mesh)
 
-    def step(state, images, labels):
-        params, stats, momentum = state
-        (value, stats), gradients = jax.value_and_grad(loss, has_aux=True)(params, stats, images, labels)
-        gradients = jax.tree.map(lambda g, p: g + DECAY * p, gradients, params)
-        momentum = jax.tree.map(lambda m, g: MOMENTUM * m + g, momentum, gradients)
-        update = lambda p, g, m: p - LEARNING_RATE * (g + MOMENTUM * m)
-        params = jax.tree.map(update, params, gradients, momentum)
-        return (params, nnx.to_pure_dict(stats), momentum), value
+    def member(self):
+        """Parameters and statistics of the first member, on the host."""
+        state = jax.device_get(sweep.take(self.layout.join(self.states), 0))
+        return state.params, state.stats
 
-    return step, (params, stats, jax.tree.map(jnp.zeros_like, params))
+    def __call__(self):
+        """Take a step; the loss."""
+        self.states = self.program(self.states, self.hypers, self.ids, self.arrays)
+        jax.block_until_ready(self.states)
+        total, self.counted = self.counted, float(self.states[0].sums.loss[0])
+        return (self.counted - total) / self.ids[0].shape[-1]
 
 
-def torch_step(name, fields, shape, state, images, labels):
-    """A closure that takes one eager PyTorch step from the ported state and returns the loss."""
-    twin = torch_models.port(torch_models.MODELS[name](CLASSES, shape, **fields), *state[:2])
+def torch_step(name, fields, shape, weights, images, labels):
+    """A closure that takes one eager PyTorch step from the ported weights and returns the loss."""
+    twin = torch_models.port(torch_models.MODELS[name](CLASSES, shape, **fields), *weights)
     twin = twin.to(memory_format=torch.channels_last).train()
-    options = dict(momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
-    optimizer = torch.optim.SGD(twin.parameters(), lr=LEARNING_RATE, **options)
-    images = torch.tensor(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
+    images = torch.tensor(images / np.float32(255)).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     labels = torch.tensor(labels).long()
 
     def step():
@@ -82,22 +89,10 @@ def torch_step(name, fields, shape, state, images, labels):
     return step
 
 
-def carried(function, state, *batch):
-    """A closure that feeds `function` its own returned state, and waits for the loss."""
-    function = jax.jit(function, donate_argnums=0)
-    box = [jax.tree.map(jnp.copy, state)]
-
-    def step():
-        box[0], loss = function(box[0], *batch)
-        return np.asarray(loss)
-
-    return step
-
-
 def interleaved(steps: dict, repetitions: int) -> dict[str, list[float]]:
     """Seconds of each repetition of each step, taken in turns, after two warm-up calls whose losses must agree."""
-    losses = {name: float(np.mean([step(), step()][1])) for name, step in steps.items()}
-    if max(losses.values()) - min(losses.values()) > 1e-3:
+    losses = {name: [step(), step()][1] for name, step in steps.items()}
+    if max(losses.values()) - min(losses.values()) > 2e-3:
         raise SystemExit(f"the losses after two steps disagree: {losses}")
     seconds = {name: [] for name in steps}
     for _ in range(repetitions):
@@ -108,50 +103,37 @@ def interleaved(steps: dict, repetitions: int) -> dict[str, list[float]]:
     return seconds
 
 
-def member_steps(step, state, members, *batch):
-    """Three ways of training `members` networks: solo program in a Python loop, vmap, unrolled in one program."""
-    solo = [carried(step, state, *batch) for _ in range(members)]
-
-    def unrolled(states, *batch):
-        states, losses = zip(*[step(state, *batch) for state in states], strict=True)
-        return list(states), jnp.stack(losses)
-
-    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf] * members), state)
-    return {
-        "solo": solo[0],
-        "loop": lambda: [run() for run in solo],
-        "vmap": carried(jax.vmap(step, in_axes=(0, None, None)), stacked, *batch),
-        "unrolled": carried(unrolled, [state] * members, *batch),
-    }
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="mlp,alexnet,resnet", help=f"of {', '.join(NETWORKS)}")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--members", type=int, default=0, help="also time this many members of a sweep")
+    parser.add_argument("--members", type=int, default=0, help="also time a sweep of this many members")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
     flags = parser.parse_args()
-    torch.set_num_threads(flags.threads)
+    version = f"torch {torch.__version__}" if torch else "no torch"
+    print(f"jax {jax.__version__}, {version}, {jax.devices()[0].device_kind}, batch {flags.batch}, milliseconds: median (minimum)")
     rng = np.random.default_rng(0)
-    print(f"jax {jax.__version__}, torch {torch.__version__}, batch {flags.batch}, milliseconds: median (minimum)")
-    print(f"{'model':12s} {'JAX':>18s} {'PyTorch':>18s} {'PyTorch/JAX':>12s}")
     for network in flags.models.split(","):
         name, fields, shape = NETWORKS[network]
-        images = rng.normal(size=(flags.batch, *shape)).astype(np.float32)
+        images = rng.integers(0, 256, (flags.batch, *shape), np.uint8)
         labels = rng.integers(0, CLASSES, flags.batch).astype(np.int32)
-        step, state = jax_step(name, fields, shape)
-        peer = torch_step(name, fields, shape, state, images, labels)
-        seconds = interleaved({"jax": carried(step, state, images, labels), "torch": peer}, flags.repetitions)
+        steps = {"ls_jax": Ours(name, fields, images, labels)}
+        if torch:
+            torch.set_num_threads(flags.threads)
+            steps["PyTorch"] = torch_step(name, fields, shape, steps["ls_jax"].member(), images, labels)
+        seconds = interleaved(steps, flags.repetitions)
         middle = {key: statistics.median(values) for key, values in seconds.items()}
-        cells = [f"{middle[key] * 1e3:8.1f} ({min(seconds[key]) * 1e3:7.1f})" for key in ("jax", "torch")]
-        print(f"{network:12s} {cells[0]:>18s} {cells[1]:>18s} {middle['torch'] / middle['jax']:12.2f}", flush=True)
+        cells = [f"{key} {1e3 * middle[key]:8.1f} ({1e3 * min(values):7.1f})" for key, values in seconds.items()]
+        ratio = f"   PyTorch/ls_jax {middle['PyTorch'] / middle['ls_jax']:.2f}" if torch else ""
+        print(f"{network:11s} {'   '.join(cells)}{ratio}", flush=True)
         if flags.members:
-            seconds = interleaved(member_steps(step, state, flags.members, images, labels), flags.repetitions)
+            sweeps = {strategy: Ours(name, fields, images, labels, flags.members, strategy)
+                      for strategy in (("unroll", "vmap") if name == "mlp" or jax.default_backend() != "cpu" else ("unroll",))}
+            seconds = interleaved({"solo": Ours(name, fields, images, labels), **sweeps}, max(3, flags.repetitions // 3))
             solo = statistics.median(seconds.pop("solo"))
             cost = {key: statistics.median(values) / flags.members / solo for key, values in seconds.items()}
-            print(f"  per member of {flags.members}, solo = 1: " + ", ".join(f"{k} {v:.2f}" for k, v in cost.items()))
+            print(f"  a sweep of {flags.members}, per member, solo = 1: " + ", ".join(f"{k} {v:.2f}" for k, v in cost.items()), flush=True)
 
 
 if __name__ == "__main__":
