@@ -9,11 +9,14 @@ relative to a solo step, for each strategy of `config.members`. Without PyTorch 
 """
 import argparse
 import statistics
+import subprocess
+import sys
 import time
 
 from ls_jax import xla_flags
 
-xla_flags.set_cpu_flags()
+if "--models=mlp" not in sys.argv:  # as ls_jax.main does
+    xla_flags.set_cpu_flags()
 xla_flags.reuse_freed_memory()
 
 import jax  # noqa: E402  (the flags above must be set first)
@@ -36,6 +39,7 @@ NETWORKS = {
     "resnet": ("resnet", dict(style="he", widths=(16, 32, 64), blocks=9), (32, 32, 3)),
     "resnet-t2t": ("resnet", dict(style="tensor2tensor", widths=(32, 64, 128), blocks=9), (32, 32, 3)),
 }
+STEPS = 5  # of a turn
 LEARNING_RATE, MOMENTUM, DECAY, SMOOTHING, CLASSES = 0.01, 0.9, 1e-4, 0.1, 10
 
 
@@ -90,16 +94,22 @@ def torch_step(name, fields, shape, weights, images, labels):
 
 
 def interleaved(steps: dict, repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each repetition of each step, taken in turns, after two warm-up calls whose losses must agree."""
+    """Seconds of each repetition of each step, taken in turns, after two warm-up calls whose losses must agree.
+
+    A turn is a pause, since PyTorch's idle OpenMP threads spin on for 0.2 seconds, an untimed step, and STEPS timed ones.
+    """
     losses = {name: [step(), step()][1] for name, step in steps.items()}
     if max(losses.values()) - min(losses.values()) > 2e-3:
         raise SystemExit(f"the losses after two steps disagree: {losses}")
     seconds = {name: [] for name in steps}
     for _ in range(repetitions):
         for name, step in steps.items():
-            start = time.perf_counter()
+            time.sleep(0.3)
             step()
-            seconds[name].append(time.perf_counter() - start)
+            start = time.perf_counter()
+            for _ in range(STEPS):
+                step()
+            seconds[name].append((time.perf_counter() - start) / STEPS)
     return seconds
 
 
@@ -111,6 +121,10 @@ def main():
     parser.add_argument("--members", type=int, default=0, help="also time a sweep of this many members")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
     flags = parser.parse_args()
+    if "," in flags.models:  # a process each, since XLA's flags are the process's
+        for network in flags.models.split(","):
+            subprocess.run([sys.executable, *sys.argv, f"--models={network}"], check=True)
+        return
     version = f"torch {torch.__version__}" if torch else "no torch"
     print(f"jax {jax.__version__}, {version}, {jax.devices()[0].device_kind}, batch {flags.batch}, milliseconds: median (minimum)")
     rng = np.random.default_rng(0)

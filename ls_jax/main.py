@@ -42,7 +42,8 @@ def main(argv: list[str]) -> None:
 def run() -> None:
     """The modes, once the flags are parsed."""
     from ls_jax import xla_flags
-    xla_flags.set_cpu_flags()  # before JAX starts its backends
+    if _CONFIG.value is None or _CONFIG.value.model.name != "mlp":  # they are for convolutions, and cost an MLP a tenth
+        xla_flags.set_cpu_flags()  # before JAX starts its backends
     xla_flags.reuse_freed_memory()
     import jax
 

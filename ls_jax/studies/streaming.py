@@ -1,0 +1,140 @@
+"""Softmax in one pass over the logits, in blocks that stay in a core's cache: nothing as large as the logits is made.
+
+Float32 logits (and shorter ones) are exponentiated in float32, float64 logits in float64; sums over examples are float64.
+The largest logit's own term, exp(0) = 1, is kept apart from the sum of the others: so 1 - confidence keeps its
+precision at saturated logits, and k tied classes have a confidence of exactly 1/k.
+"""
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+BLOCK = 2**19  # logits, 2 MiB of float32: smaller ones fit the cache better, but threads then wait for each other on a busy machine
+WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+Logits = Float[np.ndarray | jax.Array, "*batch examples classes"]
+Labels = Int[np.ndarray | jax.Array, "*#batch examples"]
+Mask = Bool[np.ndarray | jax.Array, "*#batch examples"] | None
+
+
+class Softmax(NamedTuple):
+    """A block's softmax, relative to its largest entry: probability = exponential / (1 + others), and the rest likewise."""
+    top: Int[np.ndarray, " rows"]                # where the largest logit is, the first of equal ones
+    shifted: Float[np.ndarray, "rows classes"]   # (logit - largest) / temperature
+    exponential: Float[np.ndarray, "rows classes"]
+    others: Float[np.ndarray, " rows"]           # the sum of the exponentials of all but the largest
+
+
+class TopLabel(NamedTuple):
+    """What the measures of a prediction need of each example: few enough numbers to keep for a whole sweep."""
+    confidence: Float[np.ndarray, " examples"]   # the largest probability
+    correct: Bool[np.ndarray, " examples"]
+    nll: Float[np.ndarray, " examples"]          # nats
+
+
+def over_blocks(function: Callable[[slice], Any], examples: int, classes: int) -> Iterator[Any]:
+    """function(rows) for consecutive slices of the examples, in order, on as many threads as there are cores."""
+    step = max(1, BLOCK // max(1, classes))
+    blocks = [slice(start, min(start + step, examples)) for start in range(0, examples, step)]
+    if min(len(blocks), WORKERS) < 2:
+        yield from map(function, blocks)
+        return
+    with ThreadPoolExecutor(min(len(blocks), WORKERS)) as pool:
+        yield from pool.map(function, blocks)
+
+
+def softmax(block: Float[np.ndarray, "rows classes"], temperature: float = 1.0) -> Softmax:
+    """The softmax of a block. +inf takes all the probability, shared if there are several; -inf has none.
+
+    Raises ValueError for NaN, and for an example whose logits are all -inf.
+    """
+    block = _floating(block)
+    rows = np.arange(len(block))
+    top = block.argmax(axis=-1)  # also finds NaN
+    largest = block[rows, top]
+    with np.errstate(invalid="ignore"):
+        shifted = block - largest[:, None]
+    infinite = ~np.isfinite(largest)
+    if infinite.any():
+        if not (largest[infinite] == np.inf).all():
+            raise ValueError("logits hold NaN, or an example whose classes are all -inf: mask such examples out")
+        shifted[infinite] = np.where(block[infinite] == np.inf, 0, -np.inf)
+    if temperature != 1:
+        shifted *= shifted.dtype.type(1 / temperature)
+    exponential = np.exp(shifted)
+    exponential[rows, top] = 0
+    others = exponential.sum(axis=-1)
+    exponential[rows, top] = 1
+    return Softmax(top, shifted, exponential, others)
+
+
+def top_label(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"],
+              temperature: float = 1.0) -> TopLabel:
+    """Confidence, correctness and NLL of every example; float64 but for `correct`."""
+    def block(rows):
+        top, shifted, _, others = softmax(logits[rows], temperature)
+        true = shifted[np.arange(len(top)), labels[rows]]
+        others = others.astype(np.float64)
+        return TopLabel(1 / (1 + others), top == labels[rows], np.log1p(others) - true)
+
+    parts = list(over_blocks(block, *logits.shape))
+    return TopLabel(*map(np.concatenate, zip(*parts)))
+
+
+def over_members(function: Callable[..., Any], logits: Logits, labels: Labels, mask: Mask = None) -> Any:
+    """function(logits [examples, classes], labels [examples]) for each index of the leading dimensions, stacked.
+
+    Examples outside the mask are left out before anything is computed from them. A result is a number, an array or a
+    NamedTuple of them (None stays None); numbers come back as floats where there are no leading dimensions.
+    """
+    logits, labels = np.asarray(logits), np.asarray(labels)
+    if logits.ndim < 2:
+        raise ValueError(f"logits have shape {logits.shape}: they must be [..., examples, classes]")
+    batch, examples = logits.shape[:-2], logits.shape[-2]
+    labels = _broadcast("labels", labels, (*batch, examples))
+    mask = _broadcast("mask", np.ones(examples, bool) if mask is None else np.asarray(mask), (*batch, examples))
+    results = []
+    for index in np.ndindex(batch):
+        kept = mask[index]
+        member = (logits[index], labels[index]) if kept.all() else (logits[index][kept], labels[index][kept])
+        _check(*member)
+        results.append(function(*member))
+    return _stack(results, batch)
+
+
+def _stack(results, batch):
+    if isinstance(results[0], tuple):
+        return type(results[0])(*(None if parts[0] is None else _stack(parts, batch) for parts in zip(*results)))
+    if not batch:
+        return results[0].item() if np.ndim(results[0]) == 0 and isinstance(results[0], np.generic) else results[0]
+    return np.stack(results).reshape(*batch, *np.shape(results[0]))
+
+
+def _broadcast(name, array, shape):
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(f"{name} of shape {array.shape} do not fit logits whose [..., examples] are {shape}") from None
+
+
+def _check(logits, labels):
+    if not len(labels) or not logits.shape[-1]:
+        raise ValueError("calibration needs at least one example and one class (after the mask)")
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= logits.shape[-1]:
+        raise ValueError(f"labels must be in 0..{logits.shape[-1] - 1}, found {low if low < 0 else high}: mask out padding")
+    first = _floating(logits[:256])
+    if len(first) >= 8 and first.min() >= 0 and np.allclose(first.sum(axis=-1), 1, rtol=0, atol=1e-3):
+        raise ValueError("these logits are probabilities (each row sums to 1): pass logits, or np.log(probabilities)")
+
+
+def _floating(array):
+    """Float32 for anything shorter, float64 for float64 and integers."""
+    array = np.asarray(array)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    return array.astype(np.float64 if array.dtype.kind in "biu" else np.float32)
