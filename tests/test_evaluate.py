@@ -1,4 +1,5 @@
 """Evaluation counts every example once, whatever the batch size, the remainder and the mesh."""
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,7 +25,7 @@ def test_predictions_and_sums_do_not_depend_on_batching(tiny, member, shards, ba
         np.testing.assert_allclose(accuracy.accuracy(predicted.logits, predicted.labels), sums.means()["accuracy"][m], rtol=1e-6)
         np.testing.assert_allclose(accuracy.negative_log_likelihood(predicted.logits, predicted.labels), sums.means()["nll"][m], rtol=1e-5)
     reference = run.steps.predict  # the same rows, alone, outside the mesh
-    batch = memory.gather(arrays, index[:5])
+    batch = memory.gather(arrays, jnp.asarray(index[:5]))
     np.testing.assert_allclose(reference(sweep.take(run.layout.join(states), 1), batch).logits, predictions[1].logits[:5], atol=1e-4)
 
 

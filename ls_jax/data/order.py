@@ -21,7 +21,7 @@ def ids(num_examples: int, batch_size: int, seed: int, step: int) -> Int32[np.nd
 def block(num_examples: int, batch_size: int, seeds: Sequence[int] | Int32[np.ndarray, " members"], step: int,
           steps: int) -> Int32[np.ndarray, "members steps batch"]:
     """The ids of `steps` steps from `step` on, for each member's seed."""
-    rows = [_read(num_examples, seed, int(step) * batch_size, steps * batch_size) for seed in seeds]
+    rows = [_read(num_examples, int(seed), int(step) * batch_size, steps * batch_size) for seed in seeds]
     return np.stack(rows).reshape(len(seeds), steps, batch_size)
 
 

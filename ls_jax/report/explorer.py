@@ -149,7 +149,7 @@ def _pictures(images: UInt8[np.ndarray, "examples height width channels"], budge
             sheet.paste(picture.resize((width, height), Image.Resampling.BOX) if zoom < 1 else picture,
                         (number % columns * tile, number // columns * tile))
         file = io.BytesIO()
-        sheet.save(file, "JPEG", quality=quality, subsampling=0, optimize=True)
+        sheet.save(file, "JPEG", quality=quality, subsampling=0)  # optimize= fails on pictures of noise
         if file.tell() <= budget:
             break
     return {"sheet": f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", "tile": tile, "columns": columns,
