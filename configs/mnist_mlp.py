@@ -3,7 +3,8 @@
     python -m ls_jax.main --config=configs/mnist_mlp.py --workdir=runs/mnist --config.data.dir=TFDS_DIR
 
 The paper's test error with α = 0.1 instead of dropout is 0.59 %; a replication has 0.69 % (and 0.81 % for hard targets
-with dropout). Full length: 100 epochs. `:short` is 20 epochs and 3 seeds; `:smoke` takes seconds.
+with dropout). Full length: 100 epochs. `:short` is 20 epochs and 3 seeds:
+test accuracy 99.15 ± 0.02 % at α = 0 and 99.19 ± 0.03 % at 0.1, in half an hour on two busy CPU cores. `:smoke` takes seconds.
 """
 from ls_jax import config as configs
 
