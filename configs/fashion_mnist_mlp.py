@@ -1,0 +1,34 @@
+"""The paper's MNIST network on Fashion-MNIST, driven to over-confidence: does smoothing calibrate it as temperature scaling does?
+
+    python -m ls_jax.main --config=configs/fashion_mnist_mlp.py --workdir=runs/fashion_mlp --config.data.dir=TFDS_DIR
+
+A sweep of five smoothings. The regime that the paper's Table 3 shows needs a network that has fitted its training set:
+here without augmentation. A replication that shifted its pictures had a calibrated network (91.0 %, ECE 0.010 at α = 0,
+0.042 at 0.1). Full length: 100 epochs of all 60,000 examples. `:short` is 40 epochs of 10,000 examples and 3 seeds. `:smoke`
+takes seconds.
+"""
+from ls_jax import config as configs
+
+
+def get_config(variant: str = ""):
+    configs.check_variant(variant, ("smoke", "short"))
+    config = configs.default()
+    config.data.name = "fashion_mnist"
+    config.data.holdout = 5_000                      # to fit temperatures on; the test set is reported
+    config.model = dict(name="mlp", hidden=(1200, 1200), dropout=0.0, init_std=0.03)
+    config.batch_size = 128
+    config.steps = configs.epochs(100, examples=55_000, batch_size=config.batch_size)
+    config.sweep.alpha = (0.0, 0.05, 0.1, 0.2, 0.3)
+    config.sweep.learning_rate = (1.0,)
+    config.optimizer.layer_rates.head = 0.1
+    config.optimizer.schedule = "linear"
+    config.optimizer.momentum_form = "averaged"
+    config.evaluate.every = config.checkpoint.every = 4300
+    if variant == "short":
+        config.data.train_examples = 10_000
+        config.steps = configs.epochs(40, examples=10_000, batch_size=config.batch_size)
+        config.sweep.seed = (0, 1, 2)
+        config.evaluate.every = config.checkpoint.every = 313
+    if variant == "smoke":
+        configs.smoke(config)
+    return config
