@@ -15,7 +15,7 @@ import numpy as np
 from ls_jax import log, npz_map, predictions, provenance, report, results
 from ls_jax.errors import UserError
 from ls_jax.evaluate import Predictions
-from ls_jax.studies import accuracy, projection
+from ls_jax.studies import accuracy, calibration_records, calibration_tables, projection
 from ls_jax.studies.triples import PAPER_TRIPLES, Triple, resolve
 from ls_jax.version import __version__
 
@@ -47,6 +47,7 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
         "seconds": round(time.monotonic() - start, 1), "version": __version__,
         "git": provenance.commit(pathlib.Path(__file__).parent)})
     print("\n".join(f"{record['quantity']}: {record['mean']:.4f}" for record in results.select(records, study="accuracy")))
+    print(calibration_tables.verdict(records, "test"))
     return report.write(workdir)
 
 
@@ -60,8 +61,12 @@ def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.
     if "kernel" in arrays:
         found += [("projection", quantity, value, {"classes": classes if classes == projection.ALL else list(classes)})
                   for classes, quantity, value in projection.measure(arrays, triples)]
-    return [{"study": study, "quantity": quantity, "split": "test", **results.moments([value]), **more}
-            for study, quantity, value, more in found]
+    records = [{"study": study, "quantity": quantity, "split": "test", **results.moments([value]), **more}
+               for study, quantity, value, more in found]
+    measured = calibration_records.measure({"alpha": 0.0, "seed": 0}, {"test": (arrays["logits"], labels)})
+    unknown = ("alpha", "seeds")  # how it was trained
+    return records + [{name: value for name, value in record.items() if name not in unknown}
+                      for record in calibration_records.run(list(measured))]
 
 
 def check(arrays: Mapping[str, Any]) -> dict[str, Any]:

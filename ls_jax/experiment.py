@@ -12,7 +12,7 @@ from ls_jax import report as reports
 from ls_jax import train as training
 from ls_jax.data import memory
 from ls_jax.errors import UserError
-from ls_jax.studies import accuracy, claims, projection, triples
+from ls_jax.studies import accuracy, calibration_records, calibration_tables, claims, paper_claims, projection, triples
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -85,7 +85,8 @@ def _study(this, states, workdir):
     measured = list(_predict(this, states, diverged, workdir))
     if not meshes.is_primary():
         return []
-    records = [*diverged, *accuracy.run(measured), *projection.run(workdir, this.rows, _triples(this.config, this.dataset))]
+    records = [*diverged, *accuracy.run(measured), *projection.run(workdir, this.rows, _triples(this.config, this.dataset)),
+               *calibration_records.run(list(calibration_records.of_workdir(workdir, this.rows)))]
     log.write_json(workdir / "results.json", records)
     return records
 
@@ -97,9 +98,10 @@ def _present(this, records, workdir):
     for split in this.dataset.splits:
         if split != "train" and results.select(records, study="accuracy", split=split):
             print(accuracy.table(records, split))
+            print(calibration_tables.verdict(records, split) + "\n")
     for record in results.select(records, study="training", quantity="diverged at step"):
         print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
-    for name, findings in claims.check(records).items():
+    for name, findings in paper_claims.check(records).items():
         for finding in findings:
             print(f"claim: {name}, {finding['split']} split: {claims.sentence(finding)}")
     print(f"report: {reports.write(workdir, this.dataset)}")

@@ -9,7 +9,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from ls_jax import results  # noqa: E402
-from ls_jax.studies import claims, projection  # noqa: E402
+from ls_jax.studies import claims, paper_claims, projection  # noqa: E402
 
 RUNS = {  # folder: (network and data, the reported split, Table 2 of the paper)
     "mnist_mlp": ("MNIST, 2 × 1200 units", "test", ""),
@@ -39,7 +39,7 @@ def rows():
 
 def verdicts(folder):
     """A line per claim of the paper that a run says anything about."""
-    for name, findings in claims.check(results.read(HERE / folder)).items():
+    for name, findings in paper_claims.check(results.read(HERE / folder)).items():
         for finding in findings:
             yield f"- {name} ({finding['split']}): {claims.sentence(finding)}"
 

@@ -7,7 +7,7 @@ import pytest
 
 from ls_jax import analyze, npz_map, predictions, results
 from ls_jax.errors import UserError
-from ls_jax.studies import accuracy, projection
+from ls_jax.studies import accuracy, calibration, projection, streaming
 
 
 def network(examples=200, classes=5, dimensions=7):
@@ -31,7 +31,10 @@ def test_analysis_of_a_file(tmp_path):
         assert found["projection", quantity, projection.ALL] == pytest.approx(value)
     for quantity, value in projection.numbers(arrays, (0, 1, 2)).items():
         assert found["projection", quantity, "['class 0', 'class 1', 'class 2']"] == pytest.approx(value)
+    assert found["calibration", "ece", "None"] == pytest.approx(
+        calibration.expected_calibration_error(arrays["logits"], arrays["labels"]))
     text = page.read_text()
+    assert "Calibration, test split" in text and "as given" in text and (tmp_path / "out" / "figures" / "reliability_test.png").exists()
     assert "net.npz: 200 examples of 5 classes" in text and "Explore the projection" in text and "Figure 1" in text
     assert json.loads((tmp_path / "out" / "analysis.json").read_text())["arrays"]["kernel"] == [7, 5]
     assert not list((tmp_path / "out").glob(".unpacked*"))
@@ -41,7 +44,8 @@ def test_logits_and_labels_are_enough_for_accuracy(tmp_path):
     arrays = network()
     np.savez_compressed(tmp_path / "net.npz", logits=arrays["logits"], labels=arrays["labels"])
     text = analyze.run(tmp_path / "net.npz", tmp_path / "out").read_text()
-    assert {record["study"] for record in results.read(tmp_path / "out")} == {"accuracy"}
+    records = results.read(tmp_path / "out")
+    assert {record["study"] for record in records} == {"accuracy", "calibration"} and not any("alpha" in record for record in records)
     assert "the file does not have" in text and "Explore the projection" not in text
 
 
@@ -129,6 +133,7 @@ def test_refuses_a_workdir_that_holds_an_experiment(tmp_path):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, save):
     monkeypatch.setattr(projection, "BLOCK", 1 << 16)
+    monkeypatch.setattr(streaming, "BLOCK", 1 << 15)
     arrays = network(examples=30_000, classes=200, dimensions=16)
     size = sum(array.nbytes for array in arrays.values())
     save(tmp_path / "net.npz", **arrays)

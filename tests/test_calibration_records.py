@@ -103,13 +103,21 @@ def test_claims(records):
     assert all(claim.check([]) == [] for claim in calibration_claims.CLAIMS.values())
 
 
-def test_tables_and_figures(records, measured, tmp_path):
+def test_tables_and_figures(records, tmp_path):
     caption, header, *rows = calibration_tables.table_3(records, "test", "synthetic")
     assert all(len(row) == len(header) for row in rows) and rows[0][0] == "synthetic; T fitted on validation by NLL"
     assert rows[0][3].endswith("/ 0.1") and rows[-3:] == list(calibration_tables.PAPER)
     caption, header, *rows = calibration_tables.cells(records, "test")
     assert all(len(row) == len(header) for row in rows) and [row[0] for row in rows] == ["α=0", "α=0.1", "α=0.3"]
-    curves = calibration_plots.curves(measured, "test")
+    caption, header, *rows = calibration_tables.scores(records, "test")
+    assert all(len(row) == len(header) for row in rows) and [row[0] for row in rows] == ["α=0", "α=0.1", "α=0.3"]
+    curves = calibration_plots.curves(records, "test")
+    logits, labels = sample(600, 6, 2.0, 2.0, seed=1)
+    bins = calibration.reliability(logits, labels)
+    hard = curves["hard, T = 1"]
+    np.testing.assert_array_equal(hard.count[0], bins.count)
+    np.testing.assert_allclose(hard.confidence[0] / np.maximum(hard.count[0], 1), np.nan_to_num(bins.confidence))
+    np.testing.assert_allclose(hard.correct[0] / np.maximum(hard.count[0], 1), np.nan_to_num(bins.accuracy))
     assert list(curves)[0] == "hard, T = 1" and list(curves)[2] == "smoothed, α = 0.1" and len(curves) == 3
     for name, figure in {"reliability": calibration_plots.reliability_diagram(curves, "test"),
                          "against_alpha": calibration_plots.error_against_alpha(records, "test")}.items():
@@ -124,4 +132,4 @@ def test_one_network_without_smoothing():
     assert len(calibration_tables.cells(found, "test")) == 3 and calibration_tables.verdict(found, "test")
     assert calibration_tables.table_3(found, "test", "one")[2][3] == ""
     plots.plt.close(calibration_plots.error_against_alpha(found, "test"))
-    assert list(calibration_plots.curves(each, "test"))
+    assert list(calibration_plots.curves(found, "test"))

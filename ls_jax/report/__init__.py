@@ -10,7 +10,7 @@ import ml_collections
 
 from ls_jax import data, log, predictions, results, sweep
 from ls_jax.errors import UserError
-from ls_jax.report import explorer, sections
+from ls_jax.report import calibration, explorer, sections
 from ls_jax.studies import plots, projection_plot, triples
 
 HERE = pathlib.Path(__file__).parent
@@ -84,7 +84,7 @@ def body_of(run: Run, share: float = 1.0) -> str:
     for split in (run.held_out, *(split for split in ("test", "train") if split != run.held_out)):
         if results.select(run.records, study="accuracy", split=split):
             parts.append(sections.accuracy_table(run.records, split, run.config, run.held_out))
-    parts += [sections.claims_section(run.records), _projection(run, share)]
+    parts += [sections.claims_section(run.records), _projection(run, share), calibration.section(run.records, run.title, run.workdir)]
     rows = log.read_metrics(run.workdir)
     if rows:
         drawn, _ = plots.save(plots.learning_curves(rows, run.held_out), run.workdir / "figures" / "learning_curves")

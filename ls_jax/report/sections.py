@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ls_jax import results
-from ls_jax.studies import accuracy, claims, projection
+from ls_jax.studies import accuracy, claims, paper_claims, projection
 
 # Table 2 in %, on 10,000 held-out training examples (ImageNet: its validation set), by data set and model.
 PAPER_ACCURACY = {
@@ -96,17 +96,17 @@ def _paper_accuracy(config):
 
 def claims_section(records: Sequence[results.Record]) -> str:
     """Every claim with its sentence in the paper, what was found, and the verdict."""
-    found = claims.check(records)
+    found = paper_claims.check(records)
     if not found:
         return ("<h3>The paper's claims</h3><p class='soft'>None can be checked: they compare networks trained with smoothing "
                 "and without (α = 0 in the sweep).</p>")
     verdicts = [finding["verdict"] for findings in found.values() for finding in findings]
     counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
     summary = ", ".join(f"{count} {verdict.rstrip('s') if count > 1 else verdict}" for verdict, count in counts.items())
-    return (f"<h3>The paper's claims: {summary}</h3><p class='soft'>A claim is a range (shaded) for the mean difference “with "
-            "smoothing minus without, same seed”. It holds if the 95 % interval over seeds (bar) lies in the range, fails if the "
+    return (f"<h3>The paper's claims: {summary}</h3><p class='soft'>A claim is a range (shaded) for a mean over seeds, mostly of the "
+            "difference “with smoothing minus without, same seed”. It holds if the 95 % interval over seeds (bar) lies in the range, fails if the "
             "interval lies outside, and is undecided otherwise.</p>"
-            + "".join(_claim(name, claims.CLAIMS[name], findings) for name, findings in found.items()))
+            + "".join(_claim(name, paper_claims.CLAIMS[name], findings) for name, findings in found.items()))
 
 
 def _claim(name, claim, findings):

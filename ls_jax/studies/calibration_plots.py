@@ -1,36 +1,46 @@
 """Reliability diagrams (the paper's Figure 2) and calibration error against smoothing."""
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from ls_jax import results
 from ls_jax.studies import bootstrap, plots
-from ls_jax.studies.binning import bin_index, equal_width
-from ls_jax.studies.calibration_records import BINS, Measured
+from ls_jax.studies.calibration_records import BINS
 from ls_jax.studies.plots import plt
 
 FEW = 10  # examples: bins of fewer are drawn as unsure
-Curve = Sequence[tuple[np.ndarray, np.ndarray]]  # (confidence, correct) of each seed
 
 
-def curves(measured: Sequence[Measured], split: str) -> dict[str, Curve]:
+class Curve(NamedTuple):
+    """Sums over the examples of each bin, of each seed."""
+    count: Float[np.ndarray, "seeds bins"]
+    confidence: Float[np.ndarray, "seeds bins"]
+    correct: Float[np.ndarray, "seeds bins"]
+
+
+def curves(records: Sequence[results.Record], split: str) -> dict[str, Curve]:
     """Figure 2's curves: hard, hard at its temperature, and the smoothed network of the smallest mean calibration error."""
-    here = [each for each in measured if each.split == split]
-    by_alpha = {alpha: [each for each in here if each.row["alpha"] == alpha] for alpha in sorted({each.row["alpha"] for each in here})}
-    hard = by_alpha.pop(0.0, by_alpha.get(0, []))
+    here = results.select(records, study="calibration", quantity="reliability", split=split)
+    named = "alpha" in here[0]  # else a network that was not trained here, of which nothing is known
     drawn = {}
-    if hard:
-        mean = np.exp(np.mean([np.log(each.fits[0].temperature) for each in hard]))
-        drawn["hard, T = 1"] = [(each.confidence, each.correct) for each in hard]
-        drawn[f"hard, T = {mean:.2f}"] = [(each.fits[0].confidence, each.correct) for each in hard]
-    if by_alpha:
-        alpha = min(by_alpha, key=lambda alpha: np.mean([each.values["ece"] for each in by_alpha[alpha]]))
-        drawn[f"smoothed, α = {alpha:g}"] = [(each.confidence, each.correct) for each in by_alpha[alpha]]
+    for record in here:
+        if record.get("alpha", 0.0) == 0:
+            drawn[f"{'hard, ' if named else ''}T = {record['temperature']:.{2 if 'fitted_on' in record else 0}f}"] = _curve(record)
+    errors = {record["alpha"]: record["mean"] for record in results.select(records, study="calibration", quantity="ece", split=split)
+              if record.get("alpha", 0.0) > 0}
+    if errors:
+        alpha = min(errors, key=errors.get)
+        drawn[f"smoothed, α = {alpha:g}"] = _curve(results.select(here, alpha=alpha)[0])
     return drawn
 
 
-def reliability_diagram(drawn: Mapping[str, Curve], title: str = "", bins: int = BINS) -> Any:
+def _curve(record):
+    return Curve(*(np.asarray(record[name], np.float64) for name in Curve._fields))
+
+
+def reliability_diagram(drawn: Mapping[str, Curve], title: str = "") -> Any:
     """Accuracy against confidence, over the share of examples in each bin.
 
     A line joins the bins' means over all seeds; thin lines are the seeds; the band is a 95 % interval over examples (Wilson's, on
@@ -39,39 +49,32 @@ def reliability_diagram(drawn: Mapping[str, Curve], title: str = "", bins: int =
     with plt.rc_context(plots.STYLE):
         figure, (axis, below) = plt.subplots(2, 1, figsize=(4.6, 5.6), sharex=True, layout="constrained", height_ratios=(3.2, 1))
         axis.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="calibrated")
-        for place, (label, seeds) in enumerate(drawn.items()):
-            _draw(axis, below, label, seeds, place, len(drawn), bins)
+        for place, (label, curve) in enumerate(drawn.items()):
+            _draw(axis, below, label, curve, place, len(drawn))
         axis.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title, aspect="equal")
-        axis.legend(loc="upper left")
+        figure.legend(loc="outside lower center", ncols=2)
         below.set(xlabel="confidence", ylabel="share of\nexamples", yscale="log")
         return figure
 
 
-def _draw(axis, below, label, seeds, place, many, bins):
+def _draw(axis, below, label, curve, place, many):
     colour, marker = plots.COLOURS[place], "os^Dv"[place]
-    confidence, correct, count = np.moveaxis([_means(*seed, bins) for seed in seeds], 1, 0)
-    total = count.sum(axis=0)
+    seeds, bins = curve.count.shape
+    total = curve.count.sum(axis=0)
     full = total > 0
-    pooled = [np.sum(np.nan_to_num(part) * count, axis=0)[full] / total[full] for part in (confidence, correct)]
-    sure = total[full] / len(seeds) >= FEW
-    if len(seeds) > 1:
-        for x, y, n in zip(confidence, correct, count):
-            axis.plot(x[n >= FEW], y[n >= FEW], color=colour, linewidth=0.5, alpha=0.5)
-    low, high = bootstrap.share_interval(pooled[1] * total[full] / len(seeds), total[full] / len(seeds), 0.95)
+    pooled = [part.sum(axis=0)[full] / total[full] for part in (curve.confidence, curve.correct)]
+    sure = total[full] / seeds >= FEW
+    if seeds > 1:
+        for count, confidence, correct in zip(*curve):
+            enough = count >= FEW
+            axis.plot(confidence[enough] / count[enough], correct[enough] / count[enough], color=colour, linewidth=0.5, alpha=0.5)
+    low, high = bootstrap.share_interval(curve.correct.sum(axis=0)[full] / seeds, total[full] / seeds, 0.95)
     axis.fill_between(pooled[0], np.where(sure, low, np.nan), np.where(sure, high, np.nan), color=colour, alpha=0.2, linewidth=0)
     axis.plot(*pooled, color=colour, linewidth=1.6, label=label)
     axis.scatter(*(part[sure] for part in pooled), s=22, color=colour, marker=marker, zorder=3)
     axis.scatter(*(part[~sure] for part in pooled), s=22, facecolor="white", edgecolor=colour, marker=marker, zorder=3)
     width = 1 / bins / (many + 0.5)
     below.bar((np.arange(bins) + 0.5) / bins + (place - (many - 1) / 2) * width, total / total.sum(), width, color=colour)
-
-
-def _means(confidence, correct, bins):
-    """Mean confidence and accuracy (NaN in empty bins) and count of each bin."""
-    index = bin_index(confidence, equal_width(bins))
-    count = np.bincount(index, minlength=bins).astype(float)
-    with np.errstate(invalid="ignore"):
-        return np.bincount(index, confidence, bins) / count, np.bincount(index, correct, bins) / count, count
 
 
 def error_against_alpha(records: Sequence[results.Record], split: str) -> Any:

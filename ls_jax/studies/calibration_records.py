@@ -63,7 +63,8 @@ def measure(row: Mapping[str, Any], splits: Mapping[str, tuple[Any, Any]]) -> It
             "overconfidence": np.mean(of.confidence) - np.mean(of.correct),
             "nll": np.mean(of.nll), "brier": classes.square / len(labels),
             "aurc": scores.risk_coverage_area(of.confidence, of.correct),
-            "aurc of normalised logits": scores.aurc(logits, labels, scores.select_norm(*selecting)),
+            "aurc of normalised logits": scores.risk_coverage_area(
+                scores.normalised_logits(logits, (scores.best_norm(*selecting),))[:, 0], of.correct),
         }
         yield Measured(row, split, {name: float(value) for name, value in values.items()},
                        list(_fits(split, splits)), of.confidence, of.correct)
@@ -73,7 +74,8 @@ def run(measured: Sequence[Measured], level: float = 0.95, draws: int = 1000, se
     """Records of everything measured, with intervals over seeds (`interval`) and over examples (`examples_interval`).
 
     Beside the measures: "temperature", "scaled ece", "scaled nll"; "ece against temperature scaling difference", a smoothed
-    network's error less that of the hard one of equal seed at its temperature; "best alpha"; and in "overconfidence" the regime.
+    network's error less that of the hard one of equal seed at its temperature; "best alpha"; the sums over bins of "reliability"
+    diagrams; and in "overconfidence" the regime.
     """
     records = []
     for split in dict.fromkeys(each.split for each in measured):
@@ -95,6 +97,7 @@ def run(measured: Sequence[Measured], level: float = 0.95, draws: int = 1000, se
             records += [{**record, **base, **extra} for record in _against_scaling(here, place)]
         for group in _groups(here):
             records += _compare(records, group, level, draws, seed)
+        records += _diagrams(here)
     return records
 
 
@@ -106,7 +109,7 @@ def _fits(split, splits):
         yield _fitted("validation", "nll", logits, labels, [(slice(None), *found)])
     elif len(labels) > 1:
         halves = slice(0, None, 2), slice(1, None, 2)
-        found = [temperature.minimise_nll(logits[half], labels[half]) for half in halves]
+        found = [temperature.minimise_nll(streaming.Rows(logits, half), labels[half]) for half in halves]
         yield _fitted("other half", "nll", logits, labels, [(halves[1 - k], *found[k]) for k in (0, 1)])
     yield _fitted("same split", "nll", logits, labels, [(slice(None), *temperature.minimise_nll(logits, labels))])
     yield _fitted("same split", "ece", logits, labels, [(slice(None), *temperature.minimise_ece(logits, labels, BINS))])
@@ -116,11 +119,36 @@ def _fitted(fitted_on, criterion, logits, labels, parts):
     """`parts` are (examples, the temperature to use on them, its status)."""
     confidence, correct, nll = np.zeros(len(labels)), np.zeros(len(labels), bool), np.zeros(len(labels))
     for rows, each, _ in parts:
-        confidence[rows], correct[rows], nll[rows] = streaming.top_label(logits[rows], labels[rows], each)
+        confidence[rows], correct[rows], nll[rows] = streaming.top_label(streaming.Rows(logits, rows), labels[rows], each)
     cells = binning.cells(confidence, correct, binning.equal_width(BINS))
     mean = float(np.exp(np.mean([np.log(each) for _, each, _ in parts])))
     status = next((status for _, _, status in parts if status != "converged"), "converged")
     return Fitted(fitted_on, criterion, mean, status, float(binning.of_cells(cells)), float(nll.mean()), confidence)
+
+
+def _diagrams(here):
+    """Reliability diagrams as sums over bins, [seeds, bins]: of every smoothing at T = 1, and of hard networks at their temperature.
+
+    Their values are the calibration errors.
+    """
+    for group in _groups(here):
+        for alpha in sorted({each.row["alpha"] for each in group}):
+            members = [each for each in group if each.row["alpha"] == alpha]
+            base = {"study": "calibration", "quantity": "reliability", "split": here[0].split, **dict(_key(members[0].row)),
+                    "seeds": [each.row["seed"] for each in members], "bins": BINS}
+            yield {**base, "temperature": 1.0, **_bin_sums([(each.confidence, each.correct) for each in members])}
+            if alpha == 0:
+                fits = [each.fits[0] for each in members]
+                mean = float(np.exp(np.mean([np.log(fit.temperature) for fit in fits])))
+                yield {**base, "temperature": mean, "fitted_on": fits[0].fitted_on,
+                       **_bin_sums([(fit.confidence, each.correct) for fit, each in zip(fits, members)])}
+
+
+def _bin_sums(networks):
+    cells = [binning.cells(confidence, correct, binning.equal_width(BINS)) for confidence, correct in networks]
+    return {**results.moments([binning.of_cells(each) for each in cells]), "count": [each.count.sum(axis=1).tolist() for each in cells],
+            "confidence": [each.confidence.sum(axis=1).tolist() for each in cells],
+            "correct": [each.count[:, 1].tolist() for each in cells]}
 
 
 def _key(row, here=None):
@@ -190,6 +218,6 @@ def _best(of, group, level, seed):
     best = smoothings[np.argmin(drawn, axis=0)]
     hyper = {name: value for name, value in _key(group[0].row) if name != "alpha"}
     return {"study": "calibration", "quantity": "best alpha", "split": group[0].split, **hyper,
-            "alpha": float(smoothings[np.argmin(means)]),
+            "alpha": float(smoothings[np.argmin(means)]), **results.moments([smoothings[np.argmin(means)]]),
             "interval": [float(end) for end in np.quantile(best, [(1 - level) / 2, (1 + level) / 2], method="nearest")],
             "share": {f"{alpha:g}": float(np.mean(best == alpha)) for alpha in smoothings}, "bins": BINS}

@@ -10,14 +10,14 @@ from ls_jax import results
 PAPER = (("CIFAR-100, ResNet-56 (paper)", "0.150", "0.021 / 1.9", "0.024 / 0.05"),
          ("ImageNet, Inception-v4 (paper)", "0.071", "0.022 / 1.4", "0.035 / 0.1"),
          ("EN-DE, Transformer (paper)", "0.056", "0.018 / 1.13", "0.019 / 0.1"))
-COLUMNS = ("classwise ece", "smooth ece", "nll", "brier", "aurc", "aurc of normalised logits")
+SCORES = ("classwise ece", "smooth ece", "nll", "brier", "aurc", "aurc of normalised logits")
 
 
 def table_3(records: Sequence[results.Record], split: str, name: str) -> list[Any]:
     """The paper's Table 3: this run by an honest temperature, then by the paper's (same examples, ECE), then the paper's rows."""
     here = _here(records, split)
-    hard = [record for record in here if record["alpha"] == 0 and "baseline_alpha" not in record]
-    smoothed = min((record for record in results.select(here, quantity="ece") if record["alpha"] > 0),
+    hard = [record for record in here if record.get("alpha", 0.0) == 0 and "baseline_alpha" not in record]
+    smoothed = min((record for record in results.select(here, quantity="ece") if record.get("alpha", 0.0) > 0),
                    key=lambda record: record["mean"], default=None)
     rows = [("data, network", "hard, T = 1: ECE", "temperature scaling: ECE / T", "label smoothing: ECE / α")]
     for ece in results.select(hard, quantity="ece"):
@@ -29,40 +29,59 @@ def table_3(records: Sequence[results.Record], split: str, name: str) -> list[An
 
 
 def cells(records: Sequence[results.Record], split: str) -> list[Any]:
-    """Every smoothing of one split: errors, regime, temperature, and scores."""
+    """Every smoothing of one split: calibration error, regime and temperature."""
     here = _here(records, split)
-    named = lambda quantity, alpha, **fields: next(iter(
-        record for record in results.select(here, quantity=quantity, alpha=alpha, **fields) if "baseline_alpha" not in record))
-    rows = [("smoothing", "ECE", "debiased [95 % over examples]", "confidence - accuracy", "T", "ECE at T", *COLUMNS)]
+    named = lambda quantity, alpha, **fields: _named(here, quantity, alpha, **fields)
+    rows = [("smoothing", "ECE", "debiased [95 % over examples]", "confidence - accuracy", "T", "ECE at T")]
     for record in results.select(here, quantity="ece"):
-        alpha = record["alpha"]
+        alpha = record.get("alpha")  # a network that was not trained here has none
         fitted = named("temperature", alpha)
         debiased, over = named("debiased ece", alpha), named("overconfidence", alpha)
-        rows.append((f"α={alpha:g}", _cell(record), f"{debiased['mean']:.4f} {_interval(debiased)}",
+        rows.append((_smoothing(alpha), _cell(record), f"{debiased['mean']:.4f} {_interval(debiased)}",
                      f"{over['mean']:+.4f} ({over['regime']})", f"{fitted['mean']:.3f}" + _bounded(fitted),
-                     _cell(named("scaled ece", alpha, fitted_on=fitted["fitted_on"], criterion=fitted["criterion"])),
-                     *(_cell(named(quantity, alpha)) for quantity in COLUMNS)))
+                     _cell(named("scaled ece", alpha, fitted_on=fitted["fitted_on"], criterion=fitted["criterion"]))))
     fitted_on = results.select(here, quantity="temperature")[0]["fitted_on"]
     return [f"{split} split, {here[0]['examples']:,} examples, {here[0]['bins']} bins; mean ± standard deviation over seeds; "
             f"T fitted on: {fitted_on}", *rows]
+
+
+def scores(records: Sequence[results.Record], split: str) -> list[Any]:
+    """Every smoothing of one split: other calibration errors, proper scores, and selective classification."""
+    here = _here(records, split)
+    alphas = [record.get("alpha") for record in results.select(here, quantity="ece")]
+    return ["Classwise: mean over the classes' own probabilities. Smooth: Błasiok and Nakkiran's, without bins. AURC: error rate of the "
+            "most confident examples, averaged over how many are kept; also with Xia et al.'s normalised logits",
+            ("smoothing", *(name.replace("ece", "ECE").replace("nll", "NLL").replace("aurc", "AURC") for name in SCORES)),
+            *((_smoothing(alpha), *(_cell(_named(here, quantity, alpha)) for quantity in SCORES)) for alpha in alphas)]
 
 
 def verdict(records: Sequence[results.Record], split: str) -> str:
     """Which regime the hard network is in, and which smoothing is best calibrated, in a sentence or two."""
     here = _here(records, split)
     parts = []
-    for record in results.select(here, quantity="overconfidence", alpha=0):
-        if "baseline_alpha" not in record:
-            parts.append(f"Without smoothing the network is {record['regime']} on the {split} split: confidence minus accuracy is "
+    for record in results.select(here, quantity="overconfidence"):
+        if record.get("alpha", 0.0) == 0 and "baseline_alpha" not in record:
+            network = "Without smoothing the network" if "alpha" in record else "The network"
+            parts.append(f"{network} is {record['regime']} on the {split} split: confidence minus accuracy is "
                          f"{record['mean']:+.4f} {_interval(record)}.")
     for record in results.select(here, quantity="best alpha"):
-        parts.append(f"The best-calibrated smoothing is α = {record['alpha']:g} (95 % of draws of examples and seeds: "
-                     f"{record['interval'][0]:g} to {record['interval'][1]:g}).")
+        low, high = record["interval"]
+        draws = f"{record['share'][f'{low:g}']:.0%} of draws" if low == high else f"{low:g} to {high:g} in 95 % of draws"
+        parts.append(f"The best-calibrated smoothing is α = {record['alpha']:g} ({draws} of examples and seeds).")
     return " ".join(parts)
 
 
 def _here(records, split):
     return results.select(records, study="calibration", split=split)
+
+
+def _named(here, quantity, alpha, **fields):
+    fields |= {} if alpha is None else {"alpha": alpha}
+    return next(record for record in results.select(here, quantity=quantity, **fields) if "baseline_alpha" not in record)
+
+
+def _smoothing(alpha):
+    return "as given" if alpha is None else f"α={alpha:g}"
 
 
 def _cell(record, digits=4):

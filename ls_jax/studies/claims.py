@@ -18,7 +18,6 @@ import numpy as np
 from scipy import stats
 
 from ls_jax import results
-from ls_jax.studies import projection
 
 PAPER_ALPHA = 0.1     # of Table 2 and Figure 1
 MOST_SEEDS = 10_000   # beyond, an estimate of the seeds needed is None
@@ -104,56 +103,6 @@ def seeds_needed(mean: float, std: float, low: float, high: float, power: float 
 def exclusion_probability(effect: float, n: int, level: float = 0.95) -> float:
     """Power of a paired t-test: that the interval of n differences excludes a value `effect` standard deviations away."""
     return float(stats.nct.sf(stats.t.ppf((1 + level) / 2, n - 1), n - 1, effect * math.sqrt(n)))
-
-
-def _projected(quantity):
-    return lambda records: compare(records, "projection", quantity, ("train", "held-out"), high=0.0, classes=projection.ALL)
-
-
-CLAIMS: dict[str, Claim] = {
-    "accuracy is similar": Claim(
-        "Smoothing changes held-out accuracy by less than 1 %-point. (Table 2's largest change is 0.6.)",
-        "Note that these networks have similar accuracies despite qualitatively different clustering of activations.",
-        "Section 2 and Table 2", 0.01,
-        lambda records: compare(records, "accuracy", "accuracy", ("held-out",), low=-0.01, high=0.01)),
-    "accuracy does not suffer": Claim(
-        "Smoothing costs less than 0.5 %-points of held-out accuracy. (Table 2's largest loss is 0.1, of ± 0.3.)",
-        "[Table 2: 86.8 to 86.7 on CIFAR-10, 72.1 to 72.7 on CIFAR-100, 80.9 to 80.9 on ImageNet]",
-        "Table 2", 0.01,
-        lambda records: compare(records, "accuracy", "accuracy", ("held-out",), low=-0.005)),
-    "accuracy improves": Claim(
-        "Smoothing raises held-out accuracy. (The paper says so of CIFAR-100, by 0.6 %-points in Table 2, and of no other.)",
-        "In contrast to the previous example, now the networks trained with label smoothing have better accuracy.",
-        "Section 2, on CIFAR-100, and Table 2", 0.01,
-        lambda records: compare(records, "accuracy", "accuracy", ("held-out",), low=0.0)),
-    "clusters are tighter": Claim(
-        "Smoothing lowers the spread ratio: within-class spread over the distance between class centroids, all class triples.",
-        "We observe that now the clusters are much tighter, because label smoothing encourages that each example in training "
-        "set to be equidistant from all the other class's templates.",
-        "Section 2 and Figure 1", 1.0, _projected("spread ratio")),
-    "triangles are more regular": Claim(
-        "Smoothing lowers the centroid variation: the coefficient of variation of a triple's three centroid distances, all "
-        "class triples.",
-        "the clusters organize in regular triangles when training with label smoothing, whereas the regular triangle structure "
-        "is less discernible in the case of training with hard-targets",
-        "Section 2 and Figure 1", 1.0, _projected("centroid variation")),
-    "wrong classes are equidistant": Claim(
-        "Smoothing lowers the wrong-class spread: how unequal an example's squared distances to the wrong classes' templates "
-        "are, in units of how much farther they are than the right one's, all class triples.",
-        "label smoothing encourages the activations of the penultimate layer to be close to the template of the correct class "
-        "and equally distant to the templates of the incorrect classes",
-        "Section 2", 1.0, _projected("wrong-class spread")),
-    "the scale shrinks": Claim(
-        "Smoothing lowers the distance between class centroids, all class triples.",
-        "we observe the different scale of the projections between the network trained with and without label smoothing",
-        "Section 2 and Figure 1", 1.0, _projected("centroid distance")),
-}
-
-
-def check(records: Sequence[results.Record]) -> dict[str, list[Finding]]:
-    """The findings on every claim that the records say anything about, by the claim's name."""
-    found = {name: claim.check(records) for name, claim in CLAIMS.items()}
-    return {name: findings for name, findings in found.items() if findings}
 
 
 def sentence(finding: Finding) -> str:

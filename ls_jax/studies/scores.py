@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import fft
 
 from ls_jax.studies import binning, streaming
@@ -112,12 +112,15 @@ def aurc(logits: Logits, labels: Labels, norm: int | None = None, mask: Mask = N
 
 def select_norm(logits: Logits, labels: Labels, norms: Sequence[int] = NORMS, mask: Mask = None) -> Any:
     """The norm whose normalised logits rank errors best: that of the smallest AURC on this split."""
-    def best(logits, labels):
-        correct = streaming.top_label(logits, labels).correct
-        areas = [risk_coverage_area(score, correct) for score in normalised_logits(logits, norms).T]
-        return np.int64(norms[int(np.argmin(areas))])
+    return streaming.over_members(lambda *member: np.int64(best_norm(*member, norms)), logits, labels, mask)
 
-    return streaming.over_members(best, logits, labels, mask)
+
+def best_norm(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"],
+              norms: Sequence[int] = NORMS) -> int:
+    """`select_norm` of one member, whose logits may be on disk."""
+    correct = streaming.top_label(logits, labels).correct
+    areas = [risk_coverage_area(score, correct) for score in normalised_logits(logits, norms).T]
+    return norms[int(np.argmin(areas))]
 
 
 def normalised_logits(logits: Float[np.ndarray, "examples classes"],

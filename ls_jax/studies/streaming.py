@@ -36,6 +36,21 @@ class TopLabel(NamedTuple):
     nll: Float[np.ndarray, " examples"]          # nats
 
 
+class Rows:
+    """Some rows of an array, in steps, that are read only when a block of them is asked for."""
+
+    def __init__(self, array: Any, rows: slice):
+        self._array, self._rows = array, range(*rows.indices(len(array)))
+        self.shape = (len(self._rows), *array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        chosen = self._rows[rows]
+        return self._array[chosen.start:chosen.stop:chosen.step]
+
+
 def over_blocks(function: Callable[[slice], Any], examples: int, classes: int) -> Iterator[Any]:
     """function(rows) for consecutive slices of the examples, in order, on as many threads as there are cores."""
     step = max(1, BLOCK // max(1, classes))

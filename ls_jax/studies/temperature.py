@@ -110,9 +110,19 @@ def minimise_nll(logits: Float[np.ndarray, "examples classes"], labels: Int[np.n
 
 def minimise_ece(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"], bins: int = 15,
                  grid: Sequence[float] = GRID) -> tuple[float, str]:
-    """(T, status) of one member: the temperature of the grid with the smallest equal-width calibration error."""
-    grid = sorted(grid, key=lambda temperature: abs(np.log(temperature)))
-    errors = [_nll_and_ece(logits, labels, temperature, bins)[1] for temperature in grid]
+    """(T, status) of one member: the temperature of the grid with the smallest equal-width calibration error; one pass."""
+    grid, edges = sorted(grid, key=lambda temperature: abs(np.log(temperature))), binning.equal_width(bins)
+
+    def block(rows):
+        top, shifted, _, _ = streaming.softmax(logits[rows])
+        correct = top == labels[rows]
+        shifted[np.arange(len(top)), top] = -np.inf  # what is left sums to the odds against the prediction
+        others = (np.exp(shifted * shifted.dtype.type(1 / temperature)).sum(axis=-1).astype(np.float64) for temperature in grid)
+        cells = [binning.cells(1 / (1 + against), correct, edges) for against in others]
+        return np.array([(each.count, each.confidence) for each in cells])
+
+    total = sum(streaming.over_blocks(block, *logits.shape))
+    errors = binning.of_cells(binning.Cells(edges, total[:, 0], total[:, 1]))
     best = float(grid[int(np.argmin(errors))])
     if best in (min(grid), max(grid)) and len(grid) > 1:
         return best, "at lower bound" if best == min(grid) else "at upper bound"

@@ -1,0 +1,14 @@
+"""Every claim of the paper that a study checks, by name, in the paper's order."""
+from collections.abc import Sequence
+
+from ls_jax import results
+from ls_jax.studies import accuracy_claims, calibration_claims, projection_claims
+from ls_jax.studies.claims import Claim, Finding
+
+CLAIMS: dict[str, Claim] = {**accuracy_claims.CLAIMS, **projection_claims.CLAIMS, **calibration_claims.CLAIMS}
+
+
+def check(records: Sequence[results.Record]) -> dict[str, list[Finding]]:
+    """The findings on every claim that the records say anything about, by the claim's name."""
+    found = {name: claim.check(records) for name, claim in CLAIMS.items()}
+    return {name: findings for name, findings in found.items() if findings}
