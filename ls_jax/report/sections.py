@@ -104,8 +104,8 @@ def claims_section(records: Sequence[results.Record]) -> str:
     counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
     summary = ", ".join(f"{count} {verdict.rstrip('s') if count > 1 else verdict}" for verdict, count in counts.items())
     return (f"<h3>The paper's claims: {summary}</h3><p class='soft'>A claim is a range (shaded) for a mean over seeds, mostly of the "
-            "difference “with smoothing minus without, same seed”. It holds if the 95 % interval over seeds (bar) lies in the range, fails if the "
-            "interval lies outside, and is undecided otherwise.</p>"
+            "difference “with smoothing minus without, same seed”. It holds if the 95 % interval over seeds (bar) "
+            "lies in the range, fails if the interval lies outside, and is undecided otherwise.</p>"
             + "".join(_claim(name, paper_claims.CLAIMS[name], findings) for name, findings in found.items()))
 
 
@@ -183,7 +183,7 @@ def figure(path: pathlib.Path, caption: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     width = round(Image.open(path).width / SCREEN_PIXELS)
     return (f"<figure><div class='wide'><img alt='{html.escape(caption)}' src='data:image/png;base64,{data}' "
-            f"style='max-width: {width}px; min-width: min({width}px, 44rem)'></div>"
+            f"style='max-width: {width}px; min-width: {'44rem' if width > 720 else 0}'></div>"
             f"<figcaption>{html.escape(caption)}</figcaption></figure>")
 
 
