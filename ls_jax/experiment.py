@@ -103,7 +103,7 @@ def _present(this, records, workdir):
         print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
     for name, findings in paper_claims.check(records).items():
         for finding in findings:
-            print(f"claim: {name}, {finding['split']} split: {claims.sentence(finding)}")
+            print(f"claim: {name}, {finding['split']} split, α = {finding['alpha']:g}: {claims.sentence(finding)}")
     print(f"report: {reports.write(workdir, this.dataset)}")
 
 

@@ -102,6 +102,12 @@ def test_compares_the_smoothing_nearest_to_the_papers():
     assert (finding["alpha"], finding["baseline_alpha"], finding["verdict"]) == (0.09, 0.0, "holds")
 
 
+def test_several_smoothings_can_be_compared():
+    records = sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.05: 0.1, 0.1: -0.1, 0.3: 0.1})
+    found = claims.compare(records, "accuracy", "accuracy", ("held-out",), low=0.0, alphas=(0.04, 0.05, 0.12))
+    assert [(finding["alpha"], finding["verdict"]) for finding in found] == [(0.05, "holds"), (0.1, "fails")]
+
+
 def test_each_learning_rate_has_its_finding():
     records = [record for rate, effect in ((0.1, 0.0), (0.3, 0.1))
                for record in sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.1: effect}, learning_rate=rate)]

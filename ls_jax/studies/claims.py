@@ -39,10 +39,10 @@ class Claim(NamedTuple):
 
 
 def compare(records: Sequence[results.Record], study: str, quantity: str, splits: Sequence[str], low: float = -math.inf,
-            high: float = math.inf, **fields: Any) -> list[Finding]:
+            high: float = math.inf, alphas: Sequence[float] = (PAPER_ALPHA,), **fields: Any) -> list[Finding]:
     """Findings on whether the difference of a quantity from no smoothing lies between `low` and `high`.
 
-    Of several smoothings the one nearest to the paper's is compared. "held-out" among the splits is validation where there is
+    Of several smoothings those nearest to the paper's, `alphas`, are compared. "held-out" among the splits is validation where there is
     one, as the paper reports, else test.
     """
     differences = [record for record in results.select(records, study=study, quantity=f"{quantity} difference", **fields)
@@ -52,14 +52,14 @@ def compare(records: Sequence[results.Record], study: str, quantity: str, splits
     for split in splits:
         there = {record["split"] for record in differences}
         split = split if split != "held-out" else "validation" if "validation" in there else "test"
-        by_hyper: dict[tuple, results.Record] = {}
+        by_hyper: dict[tuple, list[results.Record]] = {}
         for record in results.select(differences, split=split):
-            hyper = tuple((name, record[name]) for name in varying)
-            known = by_hyper.get(hyper, record)
-            by_hyper[hyper] = min(known, record, key=lambda each: abs(each["alpha"] - PAPER_ALPHA))
-        findings += [{"split": split, "alpha": record["alpha"], "baseline_alpha": 0.0, "hyper": dict(hyper),
-                      "range": [end if math.isfinite(end) else None for end in (low, high)],
-                      **judge(record["values"], low, high)} for hyper, record in by_hyper.items()]
+            by_hyper.setdefault(tuple((name, record[name]) for name in varying), []).append(record)
+        for hyper, here in by_hyper.items():
+            nearest = {min((record["alpha"] for record in here), key=lambda alpha: abs(alpha - wanted)) for wanted in alphas}
+            findings += [{"split": split, "alpha": record["alpha"], "baseline_alpha": 0.0, "hyper": dict(hyper),
+                          "range": [end if math.isfinite(end) else None for end in (low, high)],
+                          **judge(record["values"], low, high)} for record in here if record["alpha"] in nearest]
     return findings
 
 
