@@ -47,11 +47,11 @@ def reliability_diagram(drawn: Mapping[str, Curve], title: str = "") -> Any:
     one seed's worth of them). Bins with fewer than FEW examples a seed are hollow markers without a band.
     """
     with plt.rc_context(plots.STYLE):
-        figure, (axis, below) = plt.subplots(2, 1, figsize=(4.6, 5.6), sharex=True, layout="constrained", height_ratios=(3.2, 1))
+        figure, (axis, below) = plt.subplots(2, 1, figsize=(4.8, 6.6), sharex=True, layout="constrained", height_ratios=(3.2, 1))
         axis.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="calibrated")
         for place, (label, curve) in enumerate(drawn.items()):
             _draw(axis, below, label, curve, place, len(drawn))
-        axis.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title, aspect="equal")
+        axis.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
         figure.legend(loc="outside lower center", ncols=2)
         below.set(xlabel="confidence", ylabel="share of\nexamples", yscale="log")
         return figure
