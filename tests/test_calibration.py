@@ -205,7 +205,7 @@ def test_differences_are_paired():
     paired = calibration.calibration_error_difference(other, logits, labels)
     errors = calibration.expected_calibration_error(np.stack([other, logits]), labels, debiased=True)
     assert paired.value == pytest.approx(errors[0] - errors[1], abs=1e-9) and paired.low < paired.value < paired.high
-    same = calibration.calibration_error_difference(logits, logits, labels)
+    same = calibration.calibration_error_difference(other, other, labels)
     assert max(-same.low, same.high) < 0.15 * (paired.high - paired.low)  # nothing is left but the intervals' asymmetry
     shuffled = np.random.default_rng(0).permutation(2000)
     confidence, correct = ([of.confidence for of in (streaming.top_label(other, labels), streaming.top_label(logits, labels))],
@@ -213,6 +213,20 @@ def test_differences_are_paired():
     apart = bootstrap.contrast(bootstrap.joint(np.stack([confidence[0], confidence[1][shuffled]]),
                                                np.stack([correct[0], correct[1][shuffled]])), (1, -1))
     assert paired.high - paired.low < apart.high - apart.low
+
+
+@pytest.mark.parametrize("gaps", [(0.0, 0.1), (0.2, 0.05)])  # a calibrated network beside an over-confident one; two of these
+def test_interval_of_a_difference_covers_it(gaps):
+    def draw(rng, examples):
+        share = rng.uniform(0.3, 0.95, examples)
+        confidence = np.stack([share + 2 * gap * (1 - share) for gap in gaps]) + rng.normal(0, 0.02, (2, examples))
+        return np.clip(confidence, 0.01, 1.0), np.stack([rng.random(examples) < share] * 2)
+
+    confidence, correct = draw(np.random.default_rng(0), 1_000_000)
+    errors = [binning.of_cells(binning.cells(*network, binning.equal_width(15))) for network in zip(confidence, correct)]
+    found = [bootstrap.contrast(bootstrap.joint(*draw(np.random.default_rng(seed), 2000), level=0.9, draws=100), (1, -1))
+             for seed in range(1, 61)]
+    assert np.mean([each.low <= errors[0] - errors[1] <= each.high for each in found]) > 0.85
 
 
 def test_resampling_by_groups_is_resampling_the_examples():
