@@ -3,7 +3,6 @@
 The file holds logits [N, K] and labels [N], and for the projections features [N, d], kernel [d, K] and bias [K] of the
 output layer, logits = features @ kernel + bias; optionally class_names [K] and index [N], the examples' numbers.
 """
-import difflib
 import pathlib
 import tempfile
 import time
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ls_jax import log, npz_map, predictions, provenance, report, results
-from ls_jax.errors import UserError
+from ls_jax.errors import UserError, did_you_mean
 from ls_jax.evaluate import Predictions
 from ls_jax.studies import accuracy, calibration_records, calibration_tables, projection
 from ls_jax.studies.triples import PAPER_TRIPLES, Triple, resolve
@@ -79,9 +78,9 @@ def check(arrays: Mapping[str, Any]) -> dict[str, Any]:
         if name not in arrays:
             raise UserError(f"the file holds no array {name!r}, only {', '.join(map(repr, arrays)) or 'nothing'}")
     for name in arrays.keys() - KNOWN.keys():
-        near = difflib.get_close_matches(name, KNOWN.keys() - arrays.keys(), n=1, cutoff=0.7)
-        if near:
-            raise UserError(f"the file holds an array {name!r}, which is unknown: did you mean {near[0]!r}?")
+        hint = did_you_mean(name, KNOWN.keys() - arrays.keys())
+        if hint:
+            raise UserError(f"the file holds an array {name!r}, which is unknown{hint}")
     arrays = {name: arrays[name] for name in KNOWN if name in arrays}
     if not {"features", "kernel"} <= arrays.keys():
         arrays = {name: array for name, array in arrays.items() if name not in ("features", "kernel", "bias")}

@@ -3,7 +3,6 @@
 A file in configs/ starts from `default()` and sets what its experiment needs. Every field can be overridden on the
 command line (`--config.steps=1000 --config.sweep.alpha='(0.0, 0.1)'`).
 """
-import difflib
 import importlib.util
 import json
 import pathlib
@@ -14,7 +13,7 @@ from ml_collections.config_dict import placeholder
 
 from ls_jax import losses, models, optim, sweep
 from ls_jax.data import augment
-from ls_jax.errors import UserError
+from ls_jax.errors import UserError, did_you_mean
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
 FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection")
@@ -113,7 +112,7 @@ def load(path: str | pathlib.Path, variant: str = "") -> ml_collections.ConfigDi
 def check_variant(variant: str, known: tuple[str, ...]) -> None:
     """Refuse a variant (the part after the colon in --config=FILE:VARIANT) that a config file does not have."""
     if variant and variant not in known:
-        raise UserError(f"this config has no variant {variant!r}{_nearest(variant, known)}; it has "
+        raise UserError(f"this config has no variant {variant!r}{did_you_mean(variant, known)}; it has "
                         f"{', '.join(repr(name) for name in known)} and the full experiment without one")
 
 
@@ -142,7 +141,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for name, choices in CHOICES.items():
         value = get(config, name)
         if value not in choices:
-            raise UserError(f"config.{name}={value!r} is unknown{_nearest(str(value), choices)}; "
+            raise UserError(f"config.{name}={value!r} is unknown{did_you_mean(str(value), choices)}; "
                             f"choose from {', '.join(choices)}")
     for name, values in config.sweep.items():
         if not values:
@@ -175,7 +174,10 @@ def check_overrides(config: ml_collections.ConfigDict, names: list[str]) -> None
     sections = {name.rsplit(".", depth)[0] for name in known for depth in range(1, name.count(".") + 1)}
     for name in names:
         if name not in known and name not in sections and not name.startswith("optimizer.layer_rates."):
-            raise UserError(f"--config.{name}: the config has no field {name!r}{_nearest(name, list(known))}")
+            leaf = name.rsplit(".", 1)[-1]
+            elsewhere = [field for field in known if field.rsplit(".", 1)[-1] == leaf]  # in the wrong section
+            hint = f" (did you mean {elsewhere[0]!r}?)" if elsewhere else did_you_mean(name, known)
+            raise UserError(f"--config.{name}: the config has no field {name!r}{hint}")
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -198,10 +200,3 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
              if not any(name == free or name.startswith(free + ".") for free in FREE_TO_CHANGE)]
     return [f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in fixed
             if old.get(name, "absent") != new.get(name, "absent")]
-
-
-def _nearest(name: str, known: Any) -> str:
-    by_leaf = {candidate.rsplit(".", 1)[-1]: candidate for candidate in known}
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or [
-        by_leaf[leaf] for leaf in difflib.get_close_matches(name.rsplit(".", 1)[-1], by_leaf, n=1, cutoff=0.6)]
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,4 +1,6 @@
-"""The exceptions that end a run with one line instead of a traceback."""
+"""What ends a run with one line instead of a traceback, and the hint in it."""
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -7,3 +9,9 @@ class UserError(Exception):
 
 class Interrupted(Exception):
     """SIGTERM came; the state has been saved."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """" (did you mean 'nearest'?)" for a name that is not among the known ones, or "" if none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -32,10 +32,13 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Evaluate, study and report the workdir's last checkpoint."""
+    nothing = UserError(f"{workdir} holds no checkpoint to study: train first (--mode=run or --mode=train)")
+    if not (workdir / "checkpoints").exists():
+        raise nothing
     this = prepare(config, workdir)
     restored = checkpoint.Checkpoints(workdir).restore_latest(this.abstract_state())
     if restored is None:
-        raise UserError(f"{workdir} holds no checkpoint to study: train first (--mode=run or --mode=train)")
+        raise nothing
     with _recorded(this, workdir):
         records = _study(this, this.layout.split(restored[1]), workdir)
     _present(this, records, workdir)

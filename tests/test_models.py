@@ -321,8 +321,8 @@ def test_members_by_vmap_equal_solo_runs():
 @pytest.mark.parametrize(
     "name, fields, message",
     [
-        ("resent", {}, "unknown model 'resent'; did you mean 'resnet'?"),
-        ("mlp", dict(hiden=(3,)), "model 'mlp' has no field 'hiden'; did you mean 'hidden'?"),
+        ("resent", {}, "unknown model 'resent' (did you mean 'resnet'?)"),
+        ("mlp", dict(hiden=(3,)), "model 'mlp' has no field 'hiden' (did you mean 'hidden'?)"),
         ("resnet", dict(style="huh"), "unknown ResNet style 'huh'; choose from tensor2tensor, he"),
         ("resnet", dict(style="he", widths=(32, 16)), "cannot narrow from 32 to 16 channels"),
     ],

@@ -4,13 +4,13 @@ Every model is a `flax.nnx` module whose state is read and written as pure neste
 `nnx.merge`), holds no random state, and ends in the linear layer `head`: logits = features @ kernel + bias.
 """
 
-import difflib
 import inspect
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ls_jax.errors import did_you_mean
 from ls_jax.models.alexnet import AlexNet
 from ls_jax.models.layers import Output
 from ls_jax.models.mlp import MLP
@@ -37,17 +37,12 @@ def build(
     Raises ValueError for an unknown name or field.
     """
     if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}{_suggest(name, MODELS)}")
+        raise ValueError(f"unknown model {name!r}{did_you_mean(name, MODELS)}; choose from {', '.join(MODELS)}")
     allowed = inspect.signature(MODELS[name].__init__).parameters
     for field in fields:
         if field not in allowed:
-            raise ValueError(f"model {name!r} has no field {field!r}{_suggest(field, allowed)}")
+            own = [field for field in allowed if field not in ("self", "rngs", "num_classes", "image_shape")]
+            raise ValueError(f"model {name!r} has no field {field!r}{did_you_mean(field, own)}; it has {', '.join(own)}")
     if "axis_name" in allowed:
         fields["axis_name"] = axis_name
     return MODELS[name](num_classes=num_classes, image_shape=image_shape, rngs=rngs, dtype=jnp.dtype(dtype), **fields)
-
-
-def _suggest(word: str, known) -> str:
-    known = [name for name in known if name not in ("self", "rngs", "num_classes", "image_shape")]
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; choose from {', '.join(known)}"

@@ -1,9 +1,8 @@
 """Which class triples are projected: `config.projection.classes`, by default those of the paper's Figure 1."""
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from ls_jax.errors import UserError
+from ls_jax.errors import UserError, did_you_mean
 
 Triple = tuple[int, int, int]
 
@@ -47,7 +46,6 @@ def _class_id(entry, class_names):
         return list(class_names).index(entry)
     if isinstance(entry, int):
         raise UserError(f"config.projection.classes holds {entry}: class ids go from 0 to {len(class_names) - 1}")
-    near = difflib.get_close_matches(str(entry), class_names, n=1, cutoff=0.5)
     known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
     raise UserError(f"config.projection.classes holds {entry!r}, which is no class of this data set"
-                    f"{f' (did you mean {near[0]!r}?)' if near else f': it has {known}'}")
+                    f"{did_you_mean(str(entry), class_names) or f': it has {known}'}")
