@@ -4,6 +4,7 @@ The file holds logits [N, K] and labels [N], and for the projections features [N
 output layer, logits = features @ kernel + bias; optionally class_names [K] and index [N], the examples' numbers.
 """
 import pathlib
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,8 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     with tempfile.TemporaryDirectory(dir=workdir, prefix=".unpacked-") as scratch:
         arrays = check(npz_map.open_npz(file, pathlib.Path(scratch)))
         triples = _triples(arrays)
+        print(f"studying {arrays['logits'].shape[0]:,} × {arrays['logits'].shape[1]:,} logits; "
+              f"{', '.join(name for name in KNOWN if name in arrays)}", file=sys.stderr, flush=True)
         records = study(arrays, triples)
         kept = _keep(arrays, triples, workdir) if "kernel" in arrays else 0
     log.write_json(workdir / "results.json", records)
@@ -62,6 +65,7 @@ def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.
                   for classes, quantity, value in projection.measure(arrays, triples)]
     records = [{"study": study, "quantity": quantity, "split": "test", **results.moments([value]), **more}
                for study, quantity, value, more in found]
+    print("accuracy and projection are done; calibration reads the logits some thirty times", file=sys.stderr, flush=True)
     measured = calibration_records.measure({"alpha": 0.0, "seed": 0}, {"test": (arrays["logits"], labels)})
     unknown = ("alpha", "seeds")  # how it was trained
     return records + [{name: value for name, value in record.items() if name not in unknown}

@@ -1,9 +1,10 @@
-"""The README's table of results, as Markdown, from the records in results/*/results.json.
+"""The README's tables of results, as Markdown, from the records in results/*/results.json.
 
     python results/table.py
 """
 import pathlib
 import sys
+from collections.abc import Iterator
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -11,20 +12,28 @@ sys.path.insert(0, str(HERE.parent))
 from ls_jax import results  # noqa: E402
 from ls_jax.studies import claims, paper_claims, projection  # noqa: E402
 
-RUNS = {  # folder: (network and data, the reported split, Table 2 of the paper)
-    "mnist_mlp": ("MNIST, 2 × 1200 units", "test", ""),
-    "fashion_mnist_alexnet": ("Fashion-MNIST, AlexNet", "test", ""),
-    "cifar10_alexnet": ("CIFAR-10 (JPEG), AlexNet", "validation", "86.8 ± 0.2 → 86.7 ± 0.3"),
+RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the paper)
+    "mnist_mlp": ("MNIST, 2 × 1200 units", "MNIST", "test", ""),
+    "fashion_mnist_mlp": ("Fashion-MNIST, 2 × 1200 units", "Fashion, units", "test", ""),
+    "fashion_mnist_alexnet": ("Fashion-MNIST, AlexNet", "Fashion, AlexNet", "test", ""),
+    "cifar10_alexnet": ("CIFAR-10 (JPEG), AlexNet", "CIFAR-10", "validation", "86.8 ± 0.2 → 86.7 ± 0.3"),
 }
 
 
-def cell(record, scale=1.0, digits=2):
+def table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    line = lambda cells: "|" + "|".join(cells) + "|"
+    return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
+
+
+def cell(record: results.Record, scale: float = 1.0, digits: int = 2) -> str:
+    """Mean ± standard deviation over seeds."""
     return f"{scale * record['mean']:.{digits}f} ± {scale * record['std']:.{digits}f}"
 
 
-def rows():
+def accuracy() -> Iterator[tuple[str, ...]]:
     """One row a run: accuracy, NLL and spread ratio without and with smoothing, and the paired difference."""
-    for folder, (name, split, paper) in RUNS.items():
+    for folder, (name, _, split, paper) in RUNS.items():
         records = results.read(HERE / folder)
         pair = lambda study, quantity, **more: [results.select(
             records, study=study, quantity=quantity, split=split, alpha=alpha, **more)[0] for alpha in (0.0, 0.1)]
@@ -32,26 +41,58 @@ def rows():
         spread = pair("projection", "spread ratio", classes=projection.ALL)
         difference, = results.select(records, study="accuracy", quantity="accuracy difference", split=split, alpha=0.1)
         low, high = difference["interval"]
-        yield (f"[{name}]({folder}/README.md)", f"{split}, {accuracy[0]['examples']:,}", cell(accuracy[0], 100), cell(accuracy[1], 100),
+        yield (f"[{name}]({link(folder)})", f"{split}, {accuracy[0]['examples']:,}", cell(accuracy[0], 100), cell(accuracy[1], 100),
                f"{100 * difference['mean']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]",
                f"{cell(nll[0], digits=3)} → {cell(nll[1], digits=3)}", f"{cell(spread[0])} → {cell(spread[1])}", paper)
 
 
-def verdicts(folder):
-    """A line per claim of the paper that a run says anything about."""
-    for name, findings in paper_claims.check(results.read(HERE / folder)).items():
-        for finding in findings:
-            yield f"- {name} ({finding['split']}): {claims.sentence(finding)}"
+def calibration() -> Iterator[tuple[str, ...]]:
+    """One row a run and smoothing, in the order of the paper's Table 3: expected calibration error of 15 bins."""
+    for folder, (name, _, split, _) in RUNS.items():
+        records = [record for record in results.select(results.read(HERE / folder), study="calibration", split=split)
+                   if "baseline_alpha" not in record]
+        hard = results.select(records, quantity="ece", alpha=0.0)[0]
+        regime = results.select(records, quantity="overconfidence", alpha=0.0)[0]
+        temperature = results.select(records, quantity="temperature", alpha=0.0)[0]  # the first is fitted on other examples
+        scaled = results.select(records, quantity="scaled ece", alpha=0.0)[0]
+        smoothed = ", ".join(f"{record['mean']:.3f} / {record['alpha']:g}" for record in results.select(records, quantity="ece")
+                             if record["alpha"] > 0)
+        yield (f"[{name}]({link(folder)})", split, f"{hard['mean']:.3f}", f"{scaled['mean']:.3f} / {temperature['mean']:.2f}", smoothed,
+               f"{regime['mean']:+.3f}, {regime['regime']}")
 
 
-def main():
-    header = ("run", "split, examples", "accuracy % at α = 0", "at α = 0.1", "difference", "NLL", "spread ratio", "paper, accuracy %")
-    print("|" + "|".join(header) + "|\n|" + "---|" * len(header))
-    for row in rows():
-        print("|" + "|".join(row) + "|")
-    for folder in RUNS:
-        print(f"\n{folder}:\n" + "\n".join(verdicts(folder)))
+def verdicts() -> Iterator[tuple[str, ...]]:
+    """One row a claim of the paper and smoothing, with a run's verdict in each column."""
+    found = {folder: paper_claims.check(results.read(HERE / folder)) for folder in RUNS}
+    for name in paper_claims.CLAIMS:
+        keys = dict.fromkeys((finding["split"] == "train", finding["alpha"]) for claimed in found.values() for finding in claimed.get(name, ()))
+        for train, alpha in sorted(keys):
+            chosen = [[finding for finding in found[folder].get(name, ()) if (finding["split"] == "train", finding["alpha"]) == (train, alpha)]
+                      for folder in RUNS]
+            yield (name, f"{'training' if train else 'held out'}, α = {alpha:g}", *(verdict(each[0]) if each else "" for each in chosen))
+
+
+def verdict(finding: claims.Finding) -> str:
+    """A verdict in a word, with the seeds that would decide it."""
+    needed = finding["seeds_needed"]
+    return finding["verdict"] + (f" ({needed:,} seeds)" if needed else "")
+
+
+def link(folder: str) -> str:
+    """Where a run's page is, from the README."""
+    return f"results/{folder}/README.md"
+
+
+def tables() -> list[str]:
+    """The three tables: accuracy and geometry, calibration, claims."""
+    return [
+        table(("run", "split, examples", "accuracy % at α = 0", "at α = 0.1", "difference", "NLL", "spread ratio", "paper, accuracy %"),
+              accuracy()),
+        table(("run", "split", "hard, T = 1: ECE", "temperature scaling: ECE / T", "label smoothing: ECE / α", "confidence minus accuracy, hard"),
+              calibration()),
+        table(("claim", "where", *(short for _, short, _, _ in RUNS.values())), verdicts()),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    print("\n\n".join(tables()))

@@ -85,7 +85,8 @@ def minimise_nll(logits: Float[np.ndarray, "examples classes"], labels: Int[np.n
     """
     low, high = np.log(bounds)
     few = slice(None, None, 16)  # of many examples a few tell where to start
-    here = np.log(minimise_nll(logits[few], labels[few], bounds, 1e-2)[0]) if len(labels) > SEARCHED_AT_ONCE else 0.0
+    here = (np.log(minimise_nll(streaming.Rows(logits, few), labels[few], bounds, 1e-2)[0]) if len(labels) > SEARCHED_AT_ONCE
+            else 0.0)
     tried = set()
     slope, variance, separable = _slope(logits, labels, np.exp(here))
     if separable:
