@@ -6,12 +6,13 @@ command line (`--config.steps=1000 --config.sweep.alpha='(0.0, 0.1)'`).
 import importlib.util
 import json
 import pathlib
+import re
 from typing import Any
 
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from ls_jax import losses, models, optim, sweep
+from ls_jax import losses, models, optim, students, sweep
 from ls_jax.data import augment
 from ls_jax.errors import UserError, did_you_mean
 
@@ -84,6 +85,8 @@ def default() -> ml_collections.ConfigDict:
     # Class triples by name or id, as in (("cat", "dog", "frog"),); (): the paper's, where the data set has some.
     config.projection = ml_collections.ConfigDict(dict(classes=()))
 
+    config.distill = placeholder(ml_collections.ConfigDict)  # None: labels alone; else what `distillation` makes
+
     config.checkpoint = ml_collections.ConfigDict(dict(
         every=0,                             # steps between checkpoints; 0: only at the end (and on SIGTERM)
         keep=2,                              # the last so many stay ...
@@ -97,6 +100,28 @@ def default() -> ml_collections.ConfigDict:
     config.steps_per_call = placeholder(int)  # steps per dispatch; None: chosen for the backend
     config.mesh = ml_collections.ConfigDict(dict(member=placeholder(int), data=placeholder(int)))  # None: chosen
     return config.lock()
+
+
+def distillation(teachers: dict[str, ml_collections.ConfigDict | str], students: dict[str, dict[str, Any]],
+                 **settings: Any) -> ml_collections.ConfigDict:
+    """The section `config.distill`: the run first trains the teachers, then its members, the students, from them.
+
+    Args:
+        teachers: by name, a whole config, trained as an ordinary run in WORKDIR/teachers/NAME; or the workdir of such a run; or
+            FILE.npz with `logits` [N, K] of the training split in its order, by any network.
+        students: by group, tuples that replace those of `config.sweep` and of `ls_jax.students.TAUGHT`; every combination is a
+            student. `teacher` names the group's teacher, whose member of `teacher_alpha` and of the student's seed it is; without
+            one the group learns from the labels alone.
+        settings: loss, student_temperature, temperature_squared; see below.
+    """
+    section = ml_collections.ConfigDict(dict(
+        teachers=teachers, students=students,
+        loss="soft",                         # soft: H(pᵗ(T), p(T')); logits: ½||z - zᵗ||², summed over classes
+        student_temperature=1.0,             # T', as in the paper; None: the teacher's T, as in Hinton et al. 2015
+        temperature_squared=False,           # whether the soft term is multiplied by T²; the paper writes no such factor
+    ))
+    section.update(settings)
+    return section
 
 
 def load(path: str | pathlib.Path, variant: str = "") -> ml_collections.ConfigDict:
@@ -157,8 +182,20 @@ def validate(config: ml_collections.ConfigDict) -> None:
     if any(not 0 < boundary < 1 for boundary in config.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={tuple(config.optimizer.boundaries)} must be fractions of the "
                         "training's length, between 0 and 1")
+    if config.distill:
+        students.check(config)
+        for name, teacher in config.distill.teachers.items():
+            if not isinstance(teacher, str):
+                _validate_teacher(name, teacher)
     if config.evaluate.split == "validation" and not (config.data.holdout or ":" in config.data.name):
         raise UserError("config.evaluate.split='validation' needs config.data.holdout > 0, the size of the hold-out")
+
+
+def _validate_teacher(name, teacher):
+    try:
+        validate(teacher)
+    except UserError as error:
+        raise UserError(f"teacher {name!r}: {error}") from error
 
 
 def get(config: ml_collections.ConfigDict, name: str) -> Any:
@@ -196,7 +233,8 @@ def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Lines "field: old -> new" where two plain configs differ in what a resumed run must not change."""
     old, new = flat(old), flat(new)
+    own = lambda name: re.sub(r"^distill\.teachers\.[^.]+\.", "", name)  # of a teacher the same fields are free
     fixed = [name for name in sorted(old.keys() | new.keys())
-             if not any(name == free or name.startswith(free + ".") for free in FREE_TO_CHANGE)]
+             if not any(own(name) == free or own(name).startswith(free + ".") for free in FREE_TO_CHANGE)]
     return [f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in fixed
-            if old.get(name, "absent") != new.get(name, "absent")]
+            if old.get(name) != new.get(name)]  # a field that is newer than the run is None by default

@@ -1,11 +1,12 @@
 """An experiment in its workdir: train, predict, study, report. Each stage leaves files that the next one reads."""
+import dataclasses
 import json
 import os
 import pathlib
 
 import ml_collections
 
-from ls_jax import checkpoint, data, evaluate, log, predictions, provenance, results, sweep
+from ls_jax import checkpoint, data, evaluate, log, predictions, provenance, results, sweep, teachers
 from ls_jax import config as configs
 from ls_jax import mesh as meshes
 from ls_jax import report as reports
@@ -16,8 +17,8 @@ from ls_jax.studies import accuracy, calibration_records, calibration_tables, cl
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-    """Train, or resume what the workdir holds; then evaluate, study and report."""
-    this = prepare(config, workdir)
+    """Train, or resume what the workdir holds; then evaluate, study and report. A distillation first runs its teachers."""
+    this = _taught(prepare(config, workdir), workdir)
     with _recorded(this, workdir):
         records = _study(this, training.train(this, workdir), workdir)
     _present(this, records, workdir)
@@ -25,7 +26,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Train, or resume what the workdir holds, and leave the checkpoint."""
-    this = prepare(config, workdir)
+    this = _taught(prepare(config, workdir), workdir)
     with _recorded(this, workdir):
         training.train(this, workdir)
 
@@ -55,10 +56,28 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> trainin
     _check_workdir(config, workdir)
     dataset = data.load(config.data)
     _triples(config, dataset)  # refuses unknown classes now rather than after the training
+    if config.distill:
+        teachers.check(config, dataset)
     this = training.setup(config, dataset)
     if meshes.is_primary():
         log.write_json(workdir / "config.json", configs.plain(config))
     return this
+
+
+def _taught(this, workdir):
+    """The run with its teachers, if it has any: each is first run, or resumed, in a workdir of its own."""
+    if not this.config.distill:
+        return this
+    for name, source in sorted(this.config.distill.teachers.items()):
+        where = teachers.workdir(workdir, name, source)
+        if isinstance(source, str):
+            continue
+        _check_workdir(source, where)
+        if not (where / "report.html").exists():  # the last thing that a run writes
+            if meshes.is_primary():
+                print(f"teacher {name}: {where}", flush=True)
+            run(source, where)
+    return dataclasses.replace(this, teaching=teachers.load(this.config, this.dataset, this.layout, workdir))
 
 
 def _recorded(this, workdir):

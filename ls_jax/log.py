@@ -173,7 +173,8 @@ def run_names(members: Sequence[Mapping[str, Any]]) -> list[str]:
     """A name per member, such as "alpha=0.1,seed=3": alpha, seed, and whatever else differs between members."""
     named = [name for name in members[0]
              if name in ("alpha", "seed") or len({member[name] for member in members}) > 1]
-    return [",".join(f"{name}={member[name]:g}" for name in sorted(named)) for member in members]
+    shown = lambda value: f"{value:g}" if isinstance(value, (int, float)) else value
+    return [",".join(f"{name}={shown(member[name])}" for name in sorted(named) if member[name] is not None) for member in members]
 
 
 def write_json(path: str | pathlib.Path, value: Any) -> None:

@@ -55,9 +55,34 @@ def distillation_loss(logits: Float[Array, "*batch classes"], teacher_logits: Fl
 
     The paper distils on CIFAR-10 with β = 1 and the student's own `temperature` at 1.
     """
-    teacher = jax.nn.softmax(teacher_logits.astype(jnp.float32) / teacher_temperature, axis=-1)
-    student = jax.nn.log_softmax(logits.astype(jnp.float32) / temperature, axis=-1)
-    return (1 - beta) * cross_entropy(logits, labels) - beta * jnp.sum(teacher * student, axis=-1)
+    teacher = soft_targets(teacher_logits, labels, teacher_temperature)
+    return (1 - beta) * cross_entropy(logits, labels) + beta * soft_cross_entropy(logits, teacher, temperature)
+
+
+def soft_targets(teacher_logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"],
+                 temperature: Float[Array, ""] | float, control: Float[Array, ""] | float = 0.0) -> Float[Array, "*batch classes"]:
+    """The teacher's probabilities pᵗ(T). With `control` = 1 the label's class keeps its own and the others share the rest equally.
+
+    The control has the same equivalent smoothing γ and says nothing of which wrong classes are alike ("dark knowledge").
+    """
+    soft = jax.nn.softmax(teacher_logits.astype(jnp.float32) / temperature, axis=-1)
+    true = jnp.take_along_axis(soft, labels[..., None], axis=-1)
+    is_true = jax.nn.one_hot(labels, soft.shape[-1], dtype=bool)
+    return jnp.where(control > 0, jnp.where(is_true, true, (1 - true) / (soft.shape[-1] - 1)), soft)
+
+
+def soft_cross_entropy(logits: Float[Array, "*batch classes"], targets: Float[Array, "*batch classes"],
+                       temperature: Float[Array, ""] | float = 1.0) -> Float[Array, "*batch"]:
+    """H(targets, p(T)) per example: summed over the classes (a mean over them would shrink the term K-fold)."""
+    return -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32) / temperature, axis=-1), axis=-1)
+
+
+def logit_matching(logits: Float[Array, "*batch classes"], teacher_logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
+    """½ ||z - zᵗ||² per example, summed over the classes: the paper's term on MNIST (App. A.5).
+
+    It is the limit of K T² H(pᵗ(T), p(T)) for T → ∞, up to a constant, where both have logits of mean zero (Hinton et al. 2015).
+    """
+    return 0.5 * jnp.sum(jnp.square(logits.astype(jnp.float32) - teacher_logits.astype(jnp.float32)), axis=-1)
 
 
 def _target_weights(num_classes, alpha, convention):

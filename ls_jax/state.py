@@ -10,6 +10,23 @@ from ls_jax.metrics import Sums
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Distillation:
+    """How a student of a distillation is taught; as `Hyper`, scalars inside a step and arrays [M] outside.
+
+    Attributes:
+        teacher: int32, index into `students.roster`; -1: none, with β = 0.
+        beta: β, the weight of the teacher's term; 1 - β is that of the labels.
+        temperature: the teacher's T.
+        control: 1.0 for a teacher whose wrong classes are made equally likely, 0.0 for the teacher as it is.
+    """
+    teacher: Int[Array, "*members"] | Any
+    beta: Float[Array, "*members"] | Any
+    temperature: Float[Array, "*members"] | Any
+    control: Float[Array, "*members"] | Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Hyper:
     """Hyper-parameters that vary between members: data, not code, so that a sweep is one compilation.
 
@@ -20,6 +37,7 @@ class Hyper:
     seed: Int[Array, "*members"] | Any
     learning_rate: Float[Array, "*members"] | Any
     weight_decay: Float[Array, "*members"] | Any
+    distillation: Distillation | None = None
 
 
 @jax.tree_util.register_dataclass

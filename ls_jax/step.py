@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from ls_jax import losses, metrics, models, optim, rng
 from ls_jax.data import augment
 from ls_jax.models import Output
-from ls_jax.state import Hyper, State
+from ls_jax.state import Distillation, Hyper, State
 
 
 class Batch(NamedTuple):
@@ -21,6 +21,7 @@ class Batch(NamedTuple):
     images: UInt8[Array, "batch height width channels"]
     labels: Int[Array, " batch"]
     ids: Int[Array, " batch"]
+    teacher_logits: Float[Array, "batch classes"] | None = None
 
 
 class Steps(NamedTuple):
@@ -35,27 +36,24 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
           axis_name: str | None = "data") -> Steps:
     """The step functions of a config; `axis_name` is the mesh axis to reduce over, None without a mesh."""
     config = ml_collections.FrozenConfigDict(config)  # what is traced later must be what was asked for now
-    shape = augment.output_shape(image_shape, config.data.augment)
-    new_model = lambda key: models.build(**config.model, num_classes=num_classes, image_shape=shape,
-                                         dtype=jnp.dtype(config.dtype), axis_name=axis_name, rngs=nnx.Rngs(key))
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: new_model(jax.random.key(0))))
+    graphdef, new_weights = network(config, num_classes, augment.output_shape(image_shape, config.data.augment), axis_name)
 
     def init(hyper: Hyper) -> State:
-        params, stats = (nnx.to_pure_dict(part) for part in nnx.split(
-            new_model(rng.key(hyper.seed, "init")), nnx.Param, nnx.BatchStat)[1:])
+        params, stats = new_weights(rng.key(hyper.seed, "init"))
         start = jnp.zeros((), jnp.int32)
         return State(step=start, params=params, stats=stats, ema=params if config.optimizer.ema else {},
                      opt=optim.transform(config, hyper, start).init(params), sums=metrics.zeros(), diverged=start - 1)
 
     def train(state: State, hyper: Hyper, batch: Batch) -> State:
-        keys = rng.per_example(rng.key(hyper.seed, "augment", state.step), batch.ids)
-        images = augment.train(batch.images, keys, config.data.augment, config.data.normalize)
+        images = augmented(batch, hyper.seed, state.step, config.data.augment, config.data.normalize)
         dropout = rng.per_example(rng.key(hyper.seed, "dropout", state.step), batch.ids)
 
         def objective(params):
             model = nnx.merge(graphdef, params, state.stats)
             output = model(images, train=True, dropout_keys=dropout)
             loss = losses.smoothed_cross_entropy(output.logits, batch.labels, hyper.alpha, config.loss.convention)
+            if config.distill:
+                loss = distilled(loss, output.logits, batch, hyper.distillation, config.distill)
             stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
             return config.loss.multiplier * mean(jnp.mean(loss)), (stats, output.logits, loss)
 
@@ -86,6 +84,51 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
     mean = (lambda x: lax.pmean(x, axis_name)) if axis_name else (lambda x: x)
     total_over_shards = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
     return Steps(init, train, predict, measure)
+
+
+def network(config: ml_collections.ConfigDict, num_classes: int, shape: tuple[int, int, int], axis_name: str | None) -> tuple[Any, Any]:
+    """(graph definition, key -> (params, stats)) of the config's model on images of this shape."""
+    new_model = lambda key: models.build(**config.model, num_classes=num_classes, image_shape=shape,
+                                         dtype=jnp.dtype(config.dtype), axis_name=axis_name, rngs=nnx.Rngs(key))
+    new_weights = lambda key: tuple(nnx.to_pure_dict(part) for part in nnx.split(new_model(key), nnx.Param, nnx.BatchStat)[1:])
+    return nnx.graphdef(nnx.eval_shape(lambda: new_model(jax.random.key(0)))), new_weights
+
+
+def augmented(batch: Batch, seed: Int[Array, ""], step: Int[Array, ""], augmentation: str,
+              normalization: str) -> Float[Array, "batch out_height out_width channels"]:
+    """What a member of this seed sees of a batch at this step."""
+    keys = rng.per_example(rng.key(seed, "augment", step), batch.ids)
+    return augment.train(batch.images, keys, augmentation, normalization)
+
+
+def distilled(labels_loss: Float[Array, " batch"], logits: Float[Array, "batch classes"], batch: Batch, how: Distillation,
+              settings: ml_collections.ConfigDict) -> Float[Array, " batch"]:
+    """(1-β) H(y, p) + β (teacher's term) per example, as `config.distill` sets it; β = 0 is the labels' loss to the last bit."""
+    if settings.loss == "logits":
+        term = losses.logit_matching(logits, batch.teacher_logits)
+    else:
+        own = how.temperature if settings.student_temperature is None else settings.student_temperature
+        targets = losses.soft_targets(batch.teacher_logits, batch.labels, how.temperature, how.control)
+        term = losses.soft_cross_entropy(logits, targets, own)
+        term = jnp.square(how.temperature) * term if settings.temperature_squared else term
+    return (1 - how.beta) * labels_loss + how.beta * term
+
+
+def build_teacher(teacher: ml_collections.ConfigDict, student: ml_collections.ConfigDict, num_classes: int,
+                  image_shape: tuple[int, int, int]) -> Any:
+    """(weights, seed, step, batch) -> logits: a trained network's on what the student of this seed sees at this step.
+
+    `weights` are its (params, stats). It is in evaluation mode: batch norm by its running statistics, no dropout. The
+    student's augmentation is followed by the teacher's own normalisation.
+    """
+    teacher, student = ml_collections.FrozenConfigDict(teacher), ml_collections.FrozenConfigDict(student)
+    graphdef, _ = network(teacher, num_classes, augment.output_shape(image_shape, student.data.augment), None)
+
+    def teach(weights: Any, seed: Int[Array, ""], step: Int[Array, ""], batch: Batch) -> Float[Array, "batch classes"]:
+        images = augmented(batch, seed, step, student.data.augment, teacher.data.normalize)
+        return nnx.merge(graphdef, *weights)(images, train=False).logits
+
+    return teach
 
 
 def freeze_if_diverged(old: State, new: State, loss: Float[Array, ""]) -> State:

@@ -22,14 +22,20 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ls_jax import mesh as meshes
+from ls_jax import students
 from ls_jax.state import Hyper
 
 STRATEGIES = ("unroll", "vmap", "map")
 
 
+FIELDS = ("alpha", "seed", "learning_rate", "weight_decay")  # of Hyper, and of every run's rows
+
+
 def grid(config: ml_collections.ConfigDict) -> Hyper:
-    """Hyper of NumPy arrays [M]: the product of `config.sweep`'s tuples, the seed varying fastest."""
-    names = [field.name for field in dataclasses.fields(Hyper) if field.name != "seed"] + ["seed"]
+    """Hyper of NumPy arrays [M]: the product of `config.sweep`'s tuples, the seed varying fastest, or a distillation's students."""
+    if config.get("distill"):
+        return students.hyper(config)
+    names = [name for name in FIELDS if name != "seed"] + ["seed"]
     rows = list(itertools.product(*(tuple(config.sweep[name]) for name in names)))
     columns = dict(zip(names, zip(*rows)))
     return Hyper(**{name: np.asarray(values, np.int32 if name == "seed" else np.float32)
@@ -38,9 +44,14 @@ def grid(config: ml_collections.ConfigDict) -> Hyper:
 
 def rows(hyper: Hyper) -> list[dict[str, Any]]:
     """One dict of plain numbers per member, for logs and tables: {"alpha": 0.1, "seed": 3, ...}."""
-    arrays = {field.name: np.asarray(getattr(hyper, field.name)) for field in dataclasses.fields(Hyper)}
+    arrays = {name: np.asarray(getattr(hyper, name)) for name in FIELDS}
     return [{name: int(values[m]) if name == "seed" else float(f"{values[m]:.7g}") for name, values in arrays.items()}
             for m in range(len(arrays["seed"]))]
+
+
+def members(config: ml_collections.ConfigDict) -> list[dict[str, Any]]:
+    """`rows` of a config's sweep; a distillation's students also tell their group and how they are taught."""
+    return students.rows(config) if config.get("distill") else rows(grid(config))
 
 
 def take(tree: Any, member: int) -> Any:

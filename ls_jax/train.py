@@ -1,5 +1,6 @@
 """The training loop, in order: restore, step, log, evaluate, save. It orchestrates; the mathematics is in `step`."""
 import dataclasses
+import functools
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
 
-from ls_jax import log, metrics, optim, sweep
+from ls_jax import log, metrics, optim, students, sweep
 from ls_jax import mesh as meshes
 from ls_jax import step as steps_module
 from ls_jax.checkpoint import Checkpoints
@@ -20,6 +21,7 @@ from ls_jax.data import Dataset, memory, order
 from ls_jax.errors import Interrupted, UserError
 from ls_jax.evaluate import Evaluator
 from ls_jax.state import Hyper, State
+from ls_jax.teachers import Teaching
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +33,12 @@ class Run:
     hyper: Hyper
     steps: steps_module.Steps
     evaluator: Evaluator
+    teaching: Teaching = Teaching()
 
-    @property
+    @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The hyper-parameters of each member, as plain numbers."""
-        return sweep.rows(self.hyper)
+        """The hyper-parameters of each member, as plain numbers; of a distillation's students also how they are taught."""
+        return sweep.members(self.config)
 
     @property
     def examples(self) -> int:
@@ -74,7 +77,14 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
 
 
 def strategy(config: ml_collections.ConfigDict) -> str:
-    """How members share a device: as asked, else what was fastest on the backend (benchmarks/members.py)."""
+    """How members share a device: as asked, else what was fastest on the backend (benchmarks/members.py).
+
+    Students whose teachers are asked at every step run slot by slot ("unroll"), so that slots can share a teacher's answer.
+    """
+    if config.get("distill") and students.online(config):
+        if config.members not in ("auto", "unroll"):
+            raise UserError(f"config.members={config.members!r}: students on augmented images need 'unroll' (or 'auto')")
+        return "unroll"
     if config.members != "auto":
         return config.members
     return "vmap" if jax.default_backend() != "cpu" and config.model.name == "mlp" else "unroll"
@@ -94,13 +104,16 @@ def train(run: Run, workdir: str) -> list[State]:
     config, layout = run.config, run.layout
     checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)
     step, states = restore_or_init(run, checkpoints)
-    hypers, arrays = run.hypers(), memory.place(run.dataset.splits["train"], layout.mesh)
+    hypers, ask = run.hypers(), run.teaching.ask
+    arrays = (*memory.place(run.dataset.splits["train"], layout.mesh), *run.teaching.kept)
     train_step, reset = training_programs(run)
     held_out = HeldOut(run)
     with checkpoints, log.Logs(workdir, run, first_step=step) as logs, TerminationSignal() as termination:
         while step < config.steps:
             ids = order.block(run.examples, config.batch_size, run.hyper.seed, step, steps_to_take(config, step))
-            states = train_step(states, hypers, place_ids(layout, ids), arrays)
+            placed = place_ids(layout, ids)
+            asked = (ask(hypers, placed, arrays[:2], step),) if ask else ()
+            states = train_step(states, hypers, placed, arrays, *asked)
             step += ids.shape[1]
             logs.progress(step)
             if due(step, config.log.every, config.steps):
@@ -132,13 +145,17 @@ def due(step: int, every: int, last: int) -> bool:
 
 
 def training_programs(run: Run) -> tuple[Any, Any]:
-    """(several steps in one call, reset of the running metrics), over the mesh, donating the state."""
-    def several(state, hyper, ids, arrays):
-        one = lambda state, ids: (run.steps.train(state, hyper, memory.gather(arrays, ids)), None)
-        return one(state, ids[0])[0] if ids.shape[0] == 1 else lax.scan(one, state, ids)[0]
+    """(several steps in one call, reset of the running metrics), over the mesh, donating the state.
+
+    The steps take (states, hypers, ids, arrays), and teachers' logits last where `run.teaching.ask` gives them.
+    """
+    def several(state, hyper, ids, arrays, *asked):
+        one = lambda state, at: (run.steps.train(state, hyper, memory.batch(arrays, hyper, *at)), None)
+        at = ids, *asked
+        return one(state, jax.tree.map(lambda x: x[0], at))[0] if ids.shape[0] == 1 else lax.scan(one, state, at)[0]
 
     reset = lambda state: dataclasses.replace(state, sums=jax.tree.map(jnp.zeros_like, state.sums))
-    specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED)
+    specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED) + ((meshes.STEPS,) if run.teaching.ask else ())
     return (sweep.over_mesh(several, run.layout, specs, meshes.MEMBER, donate=(0,)),
             sweep.over_mesh(reset, run.layout, (meshes.MEMBER,), meshes.MEMBER, donate=(0,)))
 

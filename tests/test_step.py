@@ -85,7 +85,7 @@ def test_dropout_and_augmentation_depend_on_seed_and_step_alone(tiny, batch):
 def test_masked_rows_never_count(tiny, batch):
     steps, state = build(tiny)
     mask = jnp.arange(16) < 5
-    few = steps.measure(state, HYPER, Batch(*(x[:5] for x in batch)), jnp.ones(5, bool))
+    few = steps.measure(state, HYPER, jax.tree.map(lambda x: x[:5], batch), jnp.ones(5, bool))
     masked = steps.measure(state, HYPER, batch, mask)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), masked, few)
     poisoned = jnp.where(mask[:, None], 0.0, jnp.nan) * jnp.ones((16, 10))
