@@ -1,0 +1,29 @@
+"""Distillation on the embedded digits: Figure 5's curves and the α × T grid in small, in minutes on a laptop.
+
+    python -m ls_jax.main --config=configs/digits_distill.py --workdir=runs/digits_distill
+
+Teachers of 2 × 128 units over three smoothings, students of 16 units; the images are not augmented, so the teachers' logits are
+computed once. `:smoke` takes seconds.
+"""
+import pathlib
+
+from ls_jax import config as configs
+
+
+def get_config(variant: str = ""):
+    teacher = configs.load(pathlib.Path(__file__).with_name("digits_mlp.py"), variant)
+    teacher.sweep.alpha = (0.0, 0.3, 0.6)
+    teacher.evaluate.train_examples = 1_297          # all of them: γ is an expectation over the training set
+    config = configs.load(pathlib.Path(__file__).with_name("digits_mlp.py"), variant)
+    config.model.hidden = (16,)
+    config.sweep.alpha = (0.0,)
+    config.distill = configs.distillation(
+        teachers=dict(mlp=teacher),
+        students=dict(
+            baseline=dict(alpha=(0.0, 0.3, 0.6)),
+            distilled=dict(teacher="mlp", teacher_alpha=(0.0, 0.3, 0.6), temperature=(1.0, 2.0, 4.0, 8.0)),
+            control=dict(teacher="mlp", temperature=(4.0,), control=(True,)),
+        ))
+    if variant == "smoke":
+        config.distill.students.distilled.update(teacher_alpha=(0.0, 0.3), temperature=(1.0, 4.0))
+    return config
