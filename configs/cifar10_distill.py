@@ -26,7 +26,8 @@ def get_config(variant: str = ""):
     config.data.augment = teacher.data.augment       # crop_flip, 32 x 32: the teacher sees what the student sees
     if variant == "short":
         config.data.augment = teacher.data.augment = "tutorial_crop_flip"
-        teacher.steps, teacher.sweep.seed = config.steps, config.sweep.seed
+        teacher.steps = config.steps
+    configs.follow(teacher, config)
     teacher.sweep.alpha = alphas
     teacher.evaluate.train_examples = 200 if variant == "smoke" else 40_000  # γ is an expectation over the training set
     config.sweep.alpha = (0.0,)

@@ -15,6 +15,7 @@ def get_config(variant: str = ""):
     teacher.sweep.alpha = (0.0, 0.3, 0.6)
     teacher.evaluate.train_examples = 1_297          # all of them: γ is an expectation over the training set
     config = configs.load(pathlib.Path(__file__).with_name("digits_mlp.py"), variant)
+    configs.follow(teacher, config)
     config.model.hidden = (16,)
     config.sweep.alpha = (0.0,)
     config.distill = configs.distillation(

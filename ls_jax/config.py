@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import ml_collections
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import FieldReference, placeholder
 
 from ls_jax import losses, models, optim, students, sweep
 from ls_jax.data import augment
@@ -122,6 +122,14 @@ def distillation(teachers: dict[str, ml_collections.ConfigDict | str], students:
     ))
     section.update(settings)
     return section
+
+
+def follow(teacher: ml_collections.ConfigDict, student: ml_collections.ConfigDict) -> None:
+    """Make a teacher's data and seeds those of its students, also when they are overridden."""
+    for name, kind in {"data.name": str, "data.dir": str, "data.holdout": int, "data.train_examples": int, "data.image_size": int,
+                       "sweep.seed": tuple}.items():
+        section, field = name.split(".")
+        student[section][field] = teacher[section][field] = FieldReference(student[section][field], field_type=kind)
 
 
 def load(path: str | pathlib.Path, variant: str = "") -> ml_collections.ConfigDict:

@@ -1,0 +1,95 @@
+"""What a teacher's outputs are like, and what distilling from them does to a student's classes: measures over arrays.
+
+Logits [*members, examples, classes] and labels [examples] or [*members, examples] give one number a member, in float64.
+"""
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ls_jax.studies import streaming
+from ls_jax.studies.streaming import Labels, Logits, Mask
+
+NEAREST = 4  # similar to a class are the nearest 1/NEAREST of the others, at least one
+
+
+def equivalent_smoothing(teacher_logits: Logits, labels: Labels, temperature: float = 1.0, mask: Mask = None) -> Any:
+    """γ = E[Σ_k (1 - y_k) pᵗ_k(T)] K/(K-1), the label smoothing that moves as much probability to the wrong classes (the paper §4).
+
+    A teacher that gives the smoothed targets of α has γ = α; γ → 1 for T → ∞; a teacher that is surely wrong has K/(K-1).
+    """
+    def measure(logits, labels):
+        def block(rows):
+            _, _, exponential, others = streaming.softmax(np.asarray(logits[rows], np.float64), temperature)
+            exponential[np.arange(len(exponential)), labels[rows]] = 0  # the wrong classes' sum, without 1 - p_y's cancellation
+            return np.sum(exponential.sum(axis=-1) / (1 + others))
+
+        classes = logits.shape[-1]
+        return np.float64(sum(streaming.over_blocks(block, *logits.shape)) / len(labels) * classes / (classes - 1))
+
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature!r} must be above 0")
+    return streaming.over_members(measure, teacher_logits, labels, mask)
+
+
+def stability(teacher_logits: Logits, labels: Labels, temperature: float = 1.0, mask: Mask = None) -> Any:
+    """S = 1 - (1/K) Σ_c (1/n_c) Σ_i ||p_i - mean of p over class c||² (Shen et al. 2021), 1 for outputs that depend on the class alone.
+
+    p_i is read as the whole vector of the example's probabilities; classes without examples are left out.
+    """
+    def measure(logits, labels):
+        classes = logits.shape[-1]
+
+        def block(rows):
+            _, _, exponential, others = streaming.softmax(np.asarray(logits[rows], np.float64), temperature)
+            p = exponential / (1 + others)[:, None]
+            sums = np.zeros((classes, classes))
+            np.add.at(sums, labels[rows], p)
+            return sums, np.bincount(labels[rows], np.square(p).sum(axis=-1), classes)
+
+        sums, squares = map(sum, zip(*streaming.over_blocks(block, *logits.shape)))
+        count = np.bincount(labels, minlength=classes)
+        present = count > 0
+        mean = sums[present] / count[present, None]
+        return np.float64(1 - np.mean(squares[present] / count[present] - np.square(mean).sum(axis=-1)))
+
+    return streaming.over_members(measure, teacher_logits, labels, mask)
+
+
+def similar_classes(teacher_logits: Float[np.ndarray, "examples classes"],
+                    labels: Int[np.ndarray, " examples"]) -> Bool[np.ndarray, "classes classes"]:
+    """[c, k]: whether class k is among the wrong classes that the teacher gives the largest mean logits on examples of class c."""
+    classes = teacher_logits.shape[-1]
+    mean = np.full((classes, classes), -np.inf)
+    for c in np.unique(labels):
+        mean[c] = np.mean(teacher_logits[labels == c], axis=0, dtype=np.float64)
+    np.fill_diagonal(mean, -np.inf)
+    rank = np.argsort(np.argsort(-mean, axis=1, kind="stable"), axis=1)
+    return (rank < max(1, (classes - 1) // NEAREST)) & np.isfinite(mean)
+
+
+def diffusion(features: Float[np.ndarray, "examples features"], reference: Float[np.ndarray, "examples features"],
+              labels: Int[np.ndarray, " examples"], similar: Bool[np.ndarray, "classes classes"]) -> float:
+    """How much nearer a class's similar classes have come than its other ones, from a reference student to this one.
+
+    With d the distance between class centroids in the penultimate layer: the mean over classes of [mean of log(d / d_reference) over
+    the dissimilar classes] - [over the similar ones]. Above 0, representations diffuse towards similar classes; the networks' scales
+    cancel. It follows Chandrasegaran et al. 2022, who compare such distances at a higher T with those at T = 1; their index's exact
+    formula was not found, so its numbers are not theirs. `similar` should come from a third network, such as the teacher: the
+    reference's own nearest classes tend to be farther in any other network.
+    """
+    classes = np.unique(labels)
+    ratio = np.log(_centroid_distances(features, labels, classes) / _centroid_distances(reference, labels, classes))
+    near = similar[np.ix_(classes, classes)]
+    far = ~near & ~np.eye(len(classes), dtype=bool)
+    usable = near.any(axis=1) & far.any(axis=1)
+    mean = lambda chosen: np.sum(np.where(chosen, ratio, 0), axis=1)[usable] / chosen.sum(axis=1)[usable]
+    return float(np.mean(mean(far) - mean(near))) if usable.any() else float("nan")
+
+
+def _centroid_distances(features, labels, classes):
+    """Distances between the class centroids, 1 on the diagonal."""
+    centroids = np.stack([np.mean(features[labels == c], axis=0, dtype=np.float64) for c in classes])
+    distances = np.sqrt(np.square(centroids[:, None] - centroids).sum(axis=-1))
+    np.fill_diagonal(distances, 1)
+    return distances
