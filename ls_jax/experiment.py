@@ -13,7 +13,16 @@ from ls_jax import report as reports
 from ls_jax import train as training
 from ls_jax.data import memory
 from ls_jax.errors import UserError
-from ls_jax.studies import accuracy, calibration_records, calibration_tables, claims, paper_claims, projection, triples
+from ls_jax.studies import (
+    accuracy,
+    calibration_records,
+    calibration_tables,
+    claims,
+    distillation_records,
+    paper_claims,
+    projection,
+    triples,
+)
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -107,8 +116,13 @@ def _study(this, states, workdir):
     measured = list(_predict(this, states, diverged, workdir))
     if not meshes.is_primary():
         return []
-    records = [*diverged, *accuracy.run(measured), *projection.run(workdir, this.rows, _triples(this.config, this.dataset)),
-               *calibration_records.run(list(calibration_records.of_workdir(workdir, this.rows)))]
+    records = [*diverged, *accuracy.run(measured)]
+    if this.config.distill:  # its students are studied as such, and its teachers' workdirs have the other studies
+        records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), this.rows, records,
+                                            lambda member, split: predictions.features(workdir, split, member))
+    else:
+        records += [*projection.run(workdir, this.rows, _triples(this.config, this.dataset)),
+                    *calibration_records.run(list(calibration_records.of_workdir(workdir, this.rows)))]
     log.write_json(workdir / "results.json", records)
     return records
 
@@ -120,7 +134,7 @@ def _present(this, records, workdir):
     for split in this.dataset.splits:
         if split != "train" and results.select(records, study="accuracy", split=split):
             print(accuracy.table(records, split))
-            print(calibration_tables.verdict(records, split) + "\n")
+            print(calibration_tables.verdict(records, split) + "\n" if results.select(records, study="calibration") else "")
     for record in results.select(records, study="training", quantity="diverged at step"):
         print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
     for name, findings in paper_claims.check(records).items():

@@ -25,6 +25,15 @@ def load(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.n
         return dict(arrays)
 
 
+def features(workdir: str | pathlib.Path, split: str, member: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """(features, labels) of one member on one split; None for a member that diverged."""
+    path = file(workdir, split, member)
+    if not path.exists():
+        return None
+    with np.load(path) as arrays:
+        return arrays["features"], arrays["labels"]
+
+
 def every(workdir: str | pathlib.Path, members: int) -> Iterator[tuple[str, int, dict[str, np.ndarray]]]:
     """(split, member, arrays) of all that is there, one file in memory at a time; a diverged member has none."""
     for split in ("train", "validation", "test"):

@@ -7,7 +7,7 @@ pass for each distinct teacher, however many students it has.
 import functools
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +17,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from ls_jax import checkpoint, students, sweep
+from ls_jax import checkpoint, predictions, students, sweep
 from ls_jax import mesh as meshes
 from ls_jax import step as steps
 from ls_jax.checkpoint_format import flatten
 from ls_jax.data import Dataset, augment, memory, order
 from ls_jax.errors import UserError
+from ls_jax.studies import distillation_records
 
 
 class Teaching(NamedTuple):
@@ -106,6 +107,23 @@ def logits_of(network: Network, teacher: students.Teacher, dataset: Dataset,
     forward = jax.jit(lambda weights, ids, arrays: network.forward(weights, jnp.int32(0), jnp.int32(0), memory.gather(arrays, ids)))
     parts = [forward(weights, rows, arrays)[:mask.sum()] for rows, mask in order.padded(len(split), batch_size)]
     return np.concatenate(jax.device_get(parts))
+
+
+def predicted(config: ml_collections.ConfigDict, dataset: Dataset, of_students: pathlib.Path) -> Iterator[distillation_records.Taught]:
+    """What every teacher's run predicted on the splits it has; of a file's teacher its logits of the training split."""
+    members = {}
+    for teacher in students.roster(config):
+        source = config.distill.teachers[teacher.name]
+        if students.is_file(source):
+            yield distillation_records.Taught(teacher, "train", _logits(teacher.name, source, dataset), dataset.splits["train"].labels)
+            continue
+        if teacher.name not in members:
+            members[teacher.name] = _members(config, teacher.name, config_of(teacher.name, source))
+        where, member = workdir(of_students, teacher.name, source), members[teacher.name][teacher]
+        for split in ("train", "validation", "test"):
+            if predictions.file(where, split, member).exists():
+                arrays = predictions.load(where, split, member)
+                yield distillation_records.Taught(teacher, split, arrays["logits"], arrays["labels"])
 
 
 class _Online:

@@ -10,7 +10,7 @@ import ml_collections
 
 from ls_jax import data, log, predictions, results, sweep
 from ls_jax.errors import UserError
-from ls_jax.report import calibration, explorer, sections
+from ls_jax.report import calibration, distillation, explorer, sections
 from ls_jax.studies import plots, projection_plot, triples
 
 HERE = pathlib.Path(__file__).parent
@@ -68,10 +68,11 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
         return Run(workdir, analysis["file"], f"{analysis['examples']:,} examples of {analysis['classes']:,} classes",
                    sections.analysis_facts(analysis), None, records, [{}], "test", [tuple(t) for t in analysis["triples"]], None)
     config = json.loads((workdir / "config.json").read_text())
-    rows = sweep.rows(sweep.grid(ml_collections.ConfigDict(config)))
+    rows = sweep.members(ml_collections.ConfigDict(config))
     dataset = dataset or _dataset(config)
-    members = len(config["sweep"]["alpha"]), len(config["sweep"]["seed"])
-    subtitle = f"{members[0]} smoothings × {members[1]} seeds, {config['steps']:,} steps at batch {config['batch_size']}"
+    members = (f"{len(rows)} students in {len(config['distill']['students'])} groups" if config.get("distill") else
+               f"{len(config['sweep']['alpha'])} smoothings × {len(config['sweep']['seed'])} seeds")
+    subtitle = f"{members}, {config['steps']:,} steps at batch {config['batch_size']}"
     manifest = workdir / "manifest.json"
     about = sections.facts(config, json.loads(manifest.read_text()) if manifest.exists() else None, records)
     return Run(workdir, f"{config['data']['name']}, {config['model']['name']}", subtitle, about, config, records, rows,
@@ -84,10 +85,12 @@ def body_of(run: Run, share: float = 1.0) -> str:
     for split in (run.held_out, *(split for split in ("test", "train") if split != run.held_out)):
         if results.select(run.records, study="accuracy", split=split):
             parts.append(sections.accuracy_table(run.records, split, run.config, run.held_out))
-    parts += [sections.claims_section(run.records), _projection(run, share), calibration.section(run.records, run.title, run.workdir)]
+    parts += [sections.claims_section(run.records), _projection(run, share), calibration.section(run.records, run.title, run.workdir),
+              distillation.section(run.records, run.config, run.workdir)]
     rows = log.read_metrics(run.workdir)
     if rows:
-        drawn, _ = plots.save(plots.learning_curves(rows, run.held_out), run.workdir / "figures" / "learning_curves")
+        by = "student" if "student" in rows[0] else "alpha"
+        drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, by), run.workdir / "figures" / "learning_curves")
         parts.append("<h3>Learning curves</h3>"
                      + sections.figure(drawn, "Thin lines are members, thick ones their mean over seeds."))
     return "\n".join(parts)
@@ -96,7 +99,7 @@ def body_of(run: Run, share: float = 1.0) -> str:
 def _projection(run, share):
     found = [projection_plot.row(run.workdir, run.rows, triple, run.held_out, run.title) for triple in run.triples]
     found = [row for row in found if row]
-    embedded = explorer.data(run.workdir, run.rows, run.triples, run.dataset, share)
+    embedded = explorer.data(run.workdir, run.rows, run.triples, run.dataset, share) if run.triples else None
     if not found and not embedded:
         return ""
     parts = ["<h3>Penultimate-layer projections (Figure 1)</h3>"]
@@ -118,6 +121,8 @@ def _dataset(config):
 
 
 def _triples(config, workdir, members):
+    if config.get("distill"):  # the projections of its teachers are in their reports
+        return []
     for _, _, arrays in predictions.every(workdir, members):
         return triples.resolve(config.get("projection", {}).get("classes", ()), config["data"]["name"],
                                [str(name) for name in arrays["class_names"]])

@@ -35,6 +35,9 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
         "sweep": "; ".join(f"{'α' if name == 'alpha' else name.replace('_', ' ')} {', '.join(f'{v:g}' for v in values)}"
                            for name, values in config["sweep"].items()),
     }
+    if config.get("distill"):
+        shown["students"] = "; ".join(f"{name}: {', '.join(f'{field} {value}' for field, value in group.items()) or 'as the sweep'}"
+                                      for name, group in sorted(config["distill"]["students"].items()))
     diverged = results.select(records, study="training", quantity="diverged at step")
     if diverged:
         shown["left out"] = "; ".join(f"α {record['alpha']:g}, seed {record['seed']}: diverged at step {record['mean']}"

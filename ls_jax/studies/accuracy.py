@@ -23,6 +23,9 @@ def negative_log_likelihood(logits: Float[np.ndarray, "*batch examples classes"]
     return np.mean(logsumexp(logits, axis=-1) - true, axis=-1)
 
 
+# The hyper-parameters that tell a table's rows apart where they vary; those of a distillation's students last but two.
+SHOWN = {"student": "", "alpha": "α=", "teacher_alpha": "teacher's α=", "temperature": "T=", "beta": "β=", "control": "control=",
+         "learning_rate": "learning_rate=", "weight_decay": "weight_decay="}
 MEASURES = {"accuracy": accuracy, "nll": negative_log_likelihood}
 
 
@@ -54,15 +57,17 @@ def table(records: Sequence[results.Record], split: str) -> str:
 def cells(records: Sequence[results.Record], split: str) -> list[Any]:
     """The accuracy table of one split: a caption, a header row and a row per smoothing, all text."""
     here = [record for record in records if record["study"] == "accuracy" and record["split"] == split]
-    varying = [name for name in ("alpha", "learning_rate", "weight_decay")
+    varying = [name for name in SHOWN
                if name == "alpha" or len({record.get(name) for record in here}) > 1]
-    label = lambda record: ", ".join(f"{'α' if name == 'alpha' else name}={record[name]:g}" for name in varying)
+    value = lambda record, name: record[name] if isinstance(record[name], str) else f"{record[name]:g}"
+    label = lambda record: ", ".join(f"{SHOWN[name]}{value(record, name)}" for name in varying
+                                      if record[name] is not None and record[name] is not False)
     named = lambda quantity: {label(record): record for record in results.select(here, quantity=quantity)}
     likelihood, difference = named("nll"), named("accuracy difference")
     rows = [("smoothing", "accuracy %", "hard-label NLL", "paired difference in %-points [95 % interval]", "n")]
     for name, record in named("accuracy").items():
         rows.append((name, _plus_minus(record, 100, 2), _plus_minus(likelihood[name], 1, 4),
-                     _difference(difference[name]) if name in difference else "baseline", str(record["n"])))
+                     _difference(difference[name]) if name in difference else "" if record.get("teacher") else "baseline", str(record["n"])))
     examples = results.select(here, quantity="accuracy")[0]["examples"]
     return [f"{split} split, {examples:,} examples; mean ± standard deviation over n seeds", *rows]
 

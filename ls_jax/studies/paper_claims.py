@@ -2,10 +2,11 @@
 from collections.abc import Sequence
 
 from ls_jax import results
-from ls_jax.studies import accuracy_claims, calibration_claims, projection_claims
+from ls_jax.studies import accuracy_claims, calibration_claims, distillation_claims, projection_claims
 from ls_jax.studies.claims import Claim, Finding
 
-CLAIMS: dict[str, Claim] = {**accuracy_claims.CLAIMS, **projection_claims.CLAIMS, **calibration_claims.CLAIMS}
+CLAIMS: dict[str, Claim] = {**accuracy_claims.CLAIMS, **projection_claims.CLAIMS, **calibration_claims.CLAIMS,
+                            **distillation_claims.CLAIMS}
 
 
 def check(records: Sequence[results.Record]) -> dict[str, list[Finding]]:

@@ -26,8 +26,8 @@ def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
     return files
 
 
-def learning_curves(rows: Sequence[dict[str, Any]], split: str) -> Any:
-    """Training loss and held-out accuracy and NLL against the step: a line a smoothing, its band the seeds' range,
+def learning_curves(rows: Sequence[dict[str, Any]], split: str, by: str = "alpha") -> Any:
+    """Training loss and held-out accuracy and NLL against the step: a line a smoothing (or value of another `by`), its band the seeds' range,
     and a thin line a member.
 
     `rows` are those of metrics.jsonl.
@@ -38,13 +38,13 @@ def learning_curves(rows: Sequence[dict[str, Any]], split: str) -> Any:
         figure, axes = plt.subplots(1, len(panels), figsize=(11, 3.2), layout="constrained")
         for axis, (of, quantity, title) in zip(axes, panels):
             here = [row for row in rows if row["split"] == of and row.get(quantity) is not None]
-            for colour, alpha in zip(COLOURS, sorted({row["alpha"] for row in here})):
-                members = [row for row in here if row["alpha"] == alpha]
+            for colour, value in zip(COLOURS, sorted({row[by] for row in here})):
+                members = [row for row in here if row[by] == value]
                 for member in {row["member"] for row in members}:
                     own = [(row["step"], row[quantity]) for row in members if row["member"] == member]
                     axis.plot(*zip(*own), color=colour, linewidth=0.5, alpha=0.6)
                 steps, low, middle, high = _band(members, quantity)
-                axis.plot(steps, middle, color=colour, label=f"α = {alpha:g}", marker="o" if len(steps) == 1 else None)
+                axis.plot(steps, middle, color=colour, label=f"α = {value:g}" if by == "alpha" else value, marker="o" if len(steps) == 1 else None)
                 axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
             axis.set(title=title, xlabel="step")
         axes[0].legend()
