@@ -65,9 +65,11 @@ def cells(records: Sequence[results.Record], split: str) -> list[Any]:
     named = lambda quantity: {label(record): record for record in results.select(here, quantity=quantity)}
     likelihood, difference = named("nll"), named("accuracy difference")
     rows = [("smoothing", "accuracy %", "hard-label NLL", "paired difference in %-points [95 % interval]", "n")]
+    against = lambda name, record: (_difference(difference[name]) if name in difference
+                                    else "" if record.get("teacher") else "baseline")
     for name, record in named("accuracy").items():
         rows.append((name, _plus_minus(record, 100, 2), _plus_minus(likelihood[name], 1, 4),
-                     _difference(difference[name]) if name in difference else "" if record.get("teacher") else "baseline", str(record["n"])))
+                     against(name, record), str(record["n"])))
     examples = results.select(here, quantity="accuracy")[0]["examples"]
     return [f"{split} split, {examples:,} examples; mean ± standard deviation over n seeds", *rows]
 

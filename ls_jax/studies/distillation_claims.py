@@ -168,8 +168,8 @@ CLAIMS: dict[str, Claim] = {
         "[Chandrasegaran et al. 2022, ImageNet, ResNet-50 to ResNet-18: 71.7 against 71.5 % at T = 1]",
         "not the paper: Chandrasegaran et al. 2022", 0.01, _at_equal_temperature(lambda t: t == 1, low=-MARGIN)),
     "counter-claim: smoothed teachers diffuse their students": Claim(
-        f"From T = 1 to a higher T, students of a smoothed teacher (the α nearest to {PAPER_ALPHA}) move classes nearer to similar ones, relative "
-        "to other classes, by more than students of the hard one do (`studies.distillation.diffusion`).",
+        f"From T = 1 to a higher T, students of a smoothed teacher (the α nearest to {PAPER_ALPHA}) move classes nearer to similar ones, "
+        "relative to other classes, by more than students of the hard one do (`studies.distillation.diffusion`).",
         "[Chandrasegaran et al. 2022: with a smoothed teacher, higher temperatures diffuse the student's penultimate representations "
         "systematically towards similar classes]", "not the paper: Chandrasegaran et al. 2022", 1.0, _diffusion),
 }

@@ -21,10 +21,10 @@ def curves(records: Sequence[results.Record], split: str) -> dict[str, list[tupl
     found = {
         "teacher": [(record["teacher_alpha"], record["values"]) for record in results.select(
             records, study="distillation", quantity="teacher accuracy", split=split)],
-        "student, no distillation": [(alpha, list(values.values())) for alpha, values in of.baseline(here).items()],
+        "baseline student": [(alpha, list(values.values())) for alpha, values in of.baseline(here).items()],
         "student of the hard teacher, T rising": [point(key, values) for key, values in distilled.items() if key in gammas and key[0] == 0],
         "student of smoothed teachers, T = 1": [point(key, values) for key, values in distilled.items() if key in gammas and key[1] == 1],
-        "student of the hard teacher without dark knowledge": [point(key, values) for key, values in control.items()
+        "hard teacher, no dark knowledge": [point(key, values) for key, values in control.items()
                                                                if key in gammas and key[0] == 0],
     }
     return {name: sorted(points) for name, points in found.items() if points}
@@ -32,9 +32,9 @@ def curves(records: Sequence[results.Record], split: str) -> dict[str, list[tupl
 
 def figure_5(records: Sequence[results.Record], split: str) -> Any:
     """Accuracy against equivalent smoothing, drawn as the paper's Figure 5: means, and bars from the smallest to the largest seed."""
-    style = dict(zip(("teacher", "student, no distillation", "student of the hard teacher, T rising", "student of smoothed teachers, T = 1",
-                      "student of the hard teacher without dark knowledge"),
-                     ((TEACHER, "-", "o"), (BASELINE, "-", "s"), (SCALED, "--", "^"), (TEACHER, "--", "D"), (CONTROL, ":", "v"))))
+    style = {"teacher": (TEACHER, "-", "o"), "baseline student": (BASELINE, "-", "s"),
+             "student of the hard teacher, T rising": (SCALED, "--", "^"), "student of smoothed teachers, T = 1": (TEACHER, "--", "D"),
+             "hard teacher, no dark knowledge": (CONTROL, ":", "v")}
     with plt.rc_context(plots.STYLE):
         figure, axis = plt.subplots(figsize=(5.6, 4.2), layout="constrained")
         for name, points in curves(records, split).items():
@@ -67,7 +67,7 @@ def grid(records: Sequence[results.Record], split: str) -> Any | None:
         figure, axes = plt.subplots(1, 2, figsize=(10, 0.5 * len(alphas) + 1.6), layout="constrained")
         for axis, values, bold, options, title in (
                 (axes[0], mean, np.zeros_like(mean, bool), dict(cmap="viridis"), f"students' {split} accuracy, %"),
-                (axes[1], difference, sure, dict(cmap="RdBu", vmin=-reach, vmax=reach), "minus the hard teacher's students, same T and seed")):
+                (axes[1], difference, sure, dict(cmap="RdBu", vmin=-reach, vmax=reach), "minus the hard teacher's, same T and seed")):
             axis.imshow(values, aspect="auto", **options)
             for row, column in np.ndindex(values.shape):
                 if not np.isnan(values[row, column]):

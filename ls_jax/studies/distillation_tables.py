@@ -45,8 +45,8 @@ def measures(records: Sequence[results.Record]) -> list[Any]:
         rows.append((record["teacher"], f"{record['teacher_alpha']:g}", f"{record['temperature']:g}", cell(record),
                      cell(named("stability", **fields)), cell(named("diffusion", **fields))))
     examples = {record["examples"] for record in results.select(here, quantity="equivalent smoothing")}
-    return [f"γ and stability over {', '.join(f'{n:,}' for n in sorted(examples))} training examples; diffusion of students' classes towards "
-            "similar ones, from T = 1; mean ± standard deviation over seeds",
+    return [f"γ and stability over {', '.join(f'{n:,}' for n in sorted(examples))} training examples; diffusion of students' classes "
+            "towards similar ones, from T = 1; mean ± standard deviation over seeds",
             ("teacher", "α", "T", "equivalent smoothing γ", "stability (Shen et al.)", "diffusion"), *rows]
 
 

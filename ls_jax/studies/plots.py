@@ -27,8 +27,8 @@ def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def learning_curves(rows: Sequence[dict[str, Any]], split: str, by: str = "alpha") -> Any:
-    """Training loss and held-out accuracy and NLL against the step: a line a smoothing (or value of another `by`), its band the seeds' range,
-    and a thin line a member.
+    """Training loss and held-out accuracy and NLL against the step: a line a smoothing (or a value of another field `by`), its
+    band the members' range, and a thin line a member.
 
     `rows` are those of metrics.jsonl.
     """
@@ -44,7 +44,8 @@ def learning_curves(rows: Sequence[dict[str, Any]], split: str, by: str = "alpha
                     own = [(row["step"], row[quantity]) for row in members if row["member"] == member]
                     axis.plot(*zip(*own), color=colour, linewidth=0.5, alpha=0.6)
                 steps, low, middle, high = _band(members, quantity)
-                axis.plot(steps, middle, color=colour, label=f"α = {value:g}" if by == "alpha" else value, marker="o" if len(steps) == 1 else None)
+                label = f"α = {value:g}" if by == "alpha" else value
+                axis.plot(steps, middle, color=colour, label=label, marker="o" if len(steps) == 1 else None)
                 axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
             axis.set(title=title, xlabel="step")
         axes[0].legend()
