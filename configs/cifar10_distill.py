@@ -30,6 +30,8 @@ def get_config(variant: str = ""):
     configs.follow(teacher, config)
     teacher.sweep.alpha = alphas
     teacher.evaluate.train_examples = 200 if variant == "smoke" else 40_000  # γ is an expectation over the training set
+    teacher.checkpoint.keep_every = None
+    config.evaluate.train_examples = min(1_000, config.evaluate.train_examples)
     config.sweep.alpha = (0.0,)
     config.distill = configs.distillation(
         teachers=dict(resnet=teacher),

@@ -18,7 +18,8 @@ def get_config(variant: str = ""):
     configs.check_variant(variant, ("smoke", "short"))
     teacher = configs.load(pathlib.Path(__file__).with_name("mnist_mlp.py"), variant)
     teacher.data.name = "fashion_mnist"
-    teacher.sweep.alpha = ALPHAS
+    alphas, temperatures = ((0.0, 0.6), (1.0, 4.0)) if variant == "smoke" else (ALPHAS, TEMPERATURES)
+    teacher.sweep.alpha = alphas
     epochs = 5 if variant == "short" else 20
     if variant != "smoke":
         teacher.steps = configs.epochs(epochs, examples=60_000, batch_size=teacher.batch_size)
@@ -31,13 +32,12 @@ def get_config(variant: str = ""):
     config.model.init_std = None                     # He's: 0.03 is meant for 1200 units
     config.sweep.learning_rate = (0.3,)
     config.sweep.alpha = (0.0,)
-    config.evaluate.train_examples = 10_000
-    temperatures = (1.0, 4.0) if variant == "smoke" else TEMPERATURES
+    config.evaluate.train_examples = min(1_000, config.evaluate.train_examples)
     config.distill = configs.distillation(
         teachers=dict(mlp=teacher),
         students=dict(
-            baseline=dict(alpha=ALPHAS),
-            distilled=dict(teacher="mlp", teacher_alpha=ALPHAS, temperature=temperatures),
+            baseline=dict(alpha=alphas),
+            distilled=dict(teacher="mlp", teacher_alpha=alphas, temperature=temperatures),
             control=dict(teacher="mlp", temperature=temperatures, control=(True,)),
         ))
     return config

@@ -14,11 +14,11 @@ SHAPES = {"mnist": ((28, 28, 1), 10), "fashion_mnist": ((28, 28, 1), 10), "cifar
 
 def variants(path):
     known = []
-    for variant in ("", "short", "smoke"):
+    for variant in ("", "short", "grid", "smoke"):
         try:
             known.append((variant, configs.load(path, variant)))
         except UserError:
-            assert variant == "short"
+            assert variant in ("short", "grid")
     return known
 
 

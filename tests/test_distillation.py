@@ -5,6 +5,7 @@ import pytest
 from ls_jax import config as configs
 from ls_jax import students, sweep
 from ls_jax.errors import UserError
+from ls_jax.report.distillation import section
 from ls_jax.studies import accuracy, distillation, distillation_plots, distillation_records, distillation_tables, paper_claims
 
 CLASSES = 10
@@ -78,7 +79,8 @@ def test_diffusion_sees_similar_classes_draw_near_and_nothing_else():
     nearer = centroids + 0.3 * (centroids[np.arange(6) ^ 1] - centroids)
     drawn = nearer[labels] + 0.1 * rng.normal(size=(600, 40))
     assert distillation.diffusion(drawn, features, labels, similar) > 0.3
-    assert distillation.diffusion(features, drawn, labels, similar) == pytest.approx(-distillation.diffusion(drawn, features, labels, similar))
+    back = distillation.diffusion(features, drawn, labels, similar)
+    assert back == pytest.approx(-distillation.diffusion(drawn, features, labels, similar))
     assert distillation.diffusion(7 * features, features, labels, similar) == pytest.approx(0, abs=1e-12)
 
 
@@ -201,6 +203,15 @@ def test_figure_5_has_the_papers_curves(config):
     figure = distillation_plots.figure_5(records, "test")
     assert len(figure.axes[0].containers) == 5
     assert len(distillation_plots.grid(records, "test").axes) == 2
+
+
+def test_the_reports_section(config, tmp_path):
+    page = section(made_up(config, lambda row: 0.5), configs.plain(config), tmp_path)
+    for text in ("Distillation, test split (Figure 5)", "href='teachers/net/report.html'", "equivalent smoothing γ",
+                 "student of the control of the teacher with α = 0, T = 4"):
+        assert text in page
+    assert {path.name for path in (tmp_path / "figures").glob("*.png")} == {"distillation.png", "distillation_grid.png"}
+    assert section([], configs.plain(config), tmp_path) == ""
 
 
 def test_tables_stand_beside_the_papers_numbers():

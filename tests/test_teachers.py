@@ -1,6 +1,8 @@
 """Students with their teachers: on any mesh, augmented or not, from a run or a file; stopped and resumed; and what is refused."""
 import json
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -10,7 +12,17 @@ from ls_jax import checkpoint, data, experiment, log, mesh, students, sweep, tea
 from ls_jax import config as configs
 from ls_jax.data import memory, order
 from ls_jax.errors import UserError
-from tests.test_train import ROOT, environment, finish, same_states, wait_for_step  # noqa: F401
+from tests.test_train import ROOT, environment, finish, same_states, wait_for_step
+
+COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_distill.py:smoke", "--mode=train", "--config.steps=200",
+           "--config.checkpoint.every=7", "--config.distill.teachers.mlp.steps=200", "--config.distill.teachers.mlp.checkpoint.every=7",
+           "--config.distill.teachers.mlp.sweep.alpha=(0.0,0.3)", "--config.distill.students.baseline.alpha=(0.0,)",
+           "--config.data.augment=shift"]  # so that the teachers are asked
+
+
+def start(workdir):
+    return subprocess.Popen([*COMMAND, f"--workdir={workdir}"], cwd=ROOT, env=environment(), stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
 
 
 def a_config(tiny, teacher, **settings):
@@ -102,6 +114,11 @@ def test_students_of_one_teacher_pay_for_one_forward_pass(tiny, trained):
     ids = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper.seed, 0, 1))
     answers = ask(run.hypers(), ids, memory.place(run.dataset.splits["train"], run.layout.mesh), 0)
     assert len(answers) == run.layout.slots == 14 and len(calls) == len(students.roster(config)) == 4
+    assert answers[2] is answers[4] is answers[6] and not np.any(answers[0])  # seed 0 at three temperatures; a student alone
+    two = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper.seed, 0, 2))
+    both = ask(run.hypers(), two, memory.place(run.dataset.splits["train"], run.layout.mesh), 0)
+    np.testing.assert_allclose(both[2][:, 0], answers[2][:, 0], atol=1e-5)  # several steps in one call
+    assert not np.allclose(both[2][:, 1], both[2][:, 0])
 
 
 def test_a_file_of_logits_teaches_as_the_network_that_gave_it(tiny, trained, tmp_path):
@@ -131,7 +148,8 @@ def test_slots_may_mix_students_of_different_networks(tiny, trained, tmp_path):
 
 
 @pytest.mark.parametrize("change, message", [
-    (dict(students=dict(a=dict(teacher="net", teacher_alpha=(0.5,)))), "teacher 'net' has no member with α=0.5 and seed 0: its sweep has α 0, 0.1"),
+    (dict(students=dict(a=dict(teacher="net", teacher_alpha=(0.5,)))),
+     "teacher 'net' has no member with α=0.5 and seed 0: its sweep has α 0, 0.1"),
     (dict(students=dict(a=dict(teacher="net", seed=(5,)))), "has no member with α=0 and seed 5"),
     (dict(teachers=dict(net="nowhere")), "config.distill.teachers.net='nowhere' holds no config.json"),
     (dict(teachers=dict(net="nowhere.npz")), "net='nowhere.npz' cannot be read: .* it must hold the array logits"),
@@ -158,7 +176,7 @@ def test_a_network_that_does_not_fit_is_refused(tiny, trained, tmp_path):
     whole = data.load(config.data)
     layout = sweep.Layout(mesh.make(1, 1, 6, 16), 6, "unroll")
     fewer = data.Dataset("digits", whole.class_names[:7], whole.splits)
-    with pytest.raises(UserError, match=r"teacher 'net' does not fit the students' data, 8x8x1 images of 7 classes: its .*head/bias is \(10,\)"):
+    with pytest.raises(UserError, match=r"'net' does not fit the students' data, 8x8x1 images of 7 classes: its .*head/bias is \(10,\)"):
         teachers.load(config, fewer, layout, tmp_path)
     cropped = {name: data.Split(split.images[:, :6], split.labels) for name, split in whole.splits.items()}
     with pytest.raises(UserError, match=r"6x8x1 images of 10 classes: its .*dense1/kernel is \(64, 16\), and \(48, 16\) is needed"):
@@ -179,3 +197,22 @@ def test_a_diverged_teacher_cannot_teach(tiny, trained, tmp_path, monkeypatch):
     run = train.setup(config, data.load(config.data))
     with pytest.raises(UserError, match="teacher 'net' with α=0, seed 1 diverged at step 3 and cannot teach"):
         teachers.load(config, run.dataset, run.layout, tmp_path)
+
+
+def test_both_stages_resume_after_kill(tmp_path):
+    """Kill -9 while the teachers train, and while the students do: the third start ends as a run that was never killed."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for workdir in (killed / "teachers" / "mlp", killed):
+        process = start(killed)
+        wait_for_step(workdir, 30, seconds=400)  # of the students' the teachers' studies and report come first
+        process.kill()
+        process.wait()
+    output = finish(start(killed))
+    assert "teacher mlp" not in output  # it was trained already
+    finish(start(whole))
+    assert same_states(killed, whole) and same_states(killed / "teachers" / "mlp", whole / "teachers" / "mlp")
+    assert log.read_metrics(killed) == log.read_metrics(whole)
+    rows = log.read_metrics(killed)
+    assert {row["student"] for row in rows} == {"baseline", "distilled", "control"}
+    outcomes = [session["outcome"] for session in json.loads((killed / "manifest.json").read_text())["sessions"]]
+    assert outcomes == ["killed", "finished"]

@@ -49,9 +49,9 @@ def finish(process, code=0):
     return output
 
 
-def wait_for_step(workdir, step):
+def wait_for_step(workdir, step, seconds=120):
     """Until the run has logged `step`."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if any(row["step"] >= step for row in log.read_metrics(workdir)):
             return

@@ -23,7 +23,7 @@ def negative_log_likelihood(logits: Float[np.ndarray, "*batch examples classes"]
     return np.mean(logsumexp(logits, axis=-1) - true, axis=-1)
 
 
-# The hyper-parameters that tell a table's rows apart where they vary; those of a distillation's students last but two.
+# The hyper-parameters that tell a table's rows apart, where they vary; some are of a distillation's students alone.
 SHOWN = {"student": "", "alpha": "α=", "teacher_alpha": "teacher's α=", "temperature": "T=", "beta": "β=", "control": "control=",
          "learning_rate": "learning_rate=", "weight_decay": "weight_decay="}
 MEASURES = {"accuracy": accuracy, "nll": negative_log_likelihood}
