@@ -227,8 +227,8 @@ def _members(config, name, teacher):
             found = [m for m, row in enumerate(rows) if np.isclose(row["alpha"], wanted.alpha, rtol=1e-6) and row["seed"] == wanted.seed]
             if len(found) != 1:
                 raise UserError(f"teacher {name!r} has {len(found) or 'no'} member{'s' if len(found) > 1 else ''} with α={wanted.alpha:g} "
-                                f"and seed {wanted.seed}: its sweep has α {_values(rows, 'alpha')}, seeds {_values(rows, 'seed')}, learning rates "
-                                f"{_values(rows, 'learning_rate')}; students need one, of their own seed")
+                                f"and seed {wanted.seed}: its sweep has α {_values(rows, 'alpha')}, seeds {_values(rows, 'seed')}, "
+                                f"learning rates {_values(rows, 'learning_rate')}; students need one, of their own seed")
             result[wanted] = found[0]
     return result
 
@@ -246,7 +246,8 @@ def _logits(name, path, dataset):
             logits = np.asarray(arrays["logits"], np.float32)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{where} cannot be read: {error}; it must hold the array logits {list(needed)}") from error
-    if logits.shape != needed or not np.isfinite(logits).all():
-        raise UserError(f"{where} holds logits of shape {list(logits.shape)}{'' if np.isfinite(logits).all() else ', some of them not finite'}: "
+    finite = bool(np.isfinite(logits).all())
+    if logits.shape != needed or not finite:
+        raise UserError(f"{where} holds logits of shape {list(logits.shape)}{'' if finite else ', some of them not finite'}: "
                         f"{list(needed)} finite ones are needed, the training split's examples in their order by classes")
     return logits

@@ -145,6 +145,17 @@ def test_teachers_follow_their_students_overrides(config):
     assert teacher.data.dir == "somewhere" and teacher.sweep.seed == (7,)
 
 
+def test_a_resumed_distillation_may_change_what_a_plain_run_may(config):
+    before = configs.plain(config)
+    config.distill.teachers.net.log.every, config.distill.teachers.net.mesh.member = 7, 2
+    assert configs.differences(before, configs.plain(config)) == []
+    config.distill.teachers.net.steps = 9
+    assert configs.differences(before, configs.plain(config)) == ["distill.teachers.net.steps: 8 -> 9"]
+    plain = configs.plain(configs.default())
+    older = {name: value for name, value in plain.items() if name != "distill"}
+    assert configs.differences(older, plain) == []
+
+
 def made_up(config, gain):
     """Records of a run in which a student's accuracy is `gain(row)` and its teacher's targets are smooth as its α and T say."""
     rng = np.random.default_rng(0)
