@@ -13,7 +13,6 @@ from ls_jax import config as configs
 def get_config(variant: str = ""):
     teacher = configs.load(pathlib.Path(__file__).with_name("digits_mlp.py"), variant)
     teacher.sweep.alpha = (0.0, 0.3, 0.6)
-    teacher.evaluate.train_examples = 1_297          # all of them: γ is an expectation over the training set
     config = configs.load(pathlib.Path(__file__).with_name("digits_mlp.py"), variant)
     configs.follow(teacher, config)
     config.model.hidden = (16,)

@@ -24,7 +24,7 @@ def get_config(variant: str = ""):
     if variant != "smoke":
         teacher.steps = configs.epochs(epochs, examples=60_000, batch_size=teacher.batch_size)
         teacher.evaluate.every = teacher.checkpoint.every = 469
-        teacher.evaluate.train_examples = 60_000     # γ is an expectation over the training set
+        teacher.evaluate.train_examples = 1_000
     config = teacher.copy_and_resolve_references()
     configs.follow(teacher, config)
     config.data.augment = "none"

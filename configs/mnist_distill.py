@@ -29,6 +29,7 @@ def get_config(variant: str = ""):
     config.data.augment = "none"
     config.model.hidden = (800, 800)
     config.sweep.alpha = (0.0,)
+    config.evaluate.train_examples = min(1_000, config.evaluate.train_examples)
     matching = dict(beta=(0.6,), learning_rate=(0.25,))
     config.distill = configs.distillation(
         teachers=dict(dropout=dropout, smoothed=smoothed),

@@ -3,7 +3,6 @@
 A group of students is a product of tuples, as a sweep is; the groups follow one another, in the order of their names, the
 seed varying fastest. A student's teacher has the student's seed, so differences between teachers are paired.
 """
-import difflib
 import itertools
 import math
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from ls_jax.errors import UserError
+from ls_jax.errors import UserError, did_you_mean
 from ls_jax.state import Distillation, Hyper
 
 LOSSES = ("soft", "logits")
@@ -106,8 +105,7 @@ def _check_group(where, group, section):
     known = ("teacher", *SWEPT, *TAUGHT)
     for field, values in group.items():
         if field not in known:
-            close = "".join(f" (did you mean {near!r}?)" for near in difflib.get_close_matches(field, known, n=1))
-            raise UserError(f"{where} has no field {field!r}{close}; it may have {', '.join(known)}")
+            raise UserError(f"{where} has no field {field!r}{did_you_mean(field, known)}; it may have {', '.join(known)}")
         if field != "teacher" and (not isinstance(values, (tuple, list)) or not values or len(set(values)) < len(values)):
             raise UserError(f"{where}.{field}={values!r} must be a tuple of different values, such as (1.0, 2.0)")
     if group.get("teacher") is None:

@@ -110,19 +110,25 @@ def logits_of(network: Network, teacher: students.Teacher, dataset: Dataset,
 
 
 def predicted(config: ml_collections.ConfigDict, dataset: Dataset, of_students: pathlib.Path) -> Iterator[distillation_records.Taught]:
-    """What every teacher's run predicted on the splits it has; of a file's teacher its logits of the training split."""
-    members = {}
+    """What every teacher predicts on the held-out splits, from its run's predictions, and on the training split.
+
+    The training split is whole where students see the images as they are; else it is what the teacher's run predicted of it.
+    """
+    networks = {}
     for teacher in students.roster(config):
         source = config.distill.teachers[teacher.name]
         if students.is_file(source):
             yield distillation_records.Taught(teacher, "train", _logits(teacher.name, source, dataset), dataset.splits["train"].labels)
             continue
-        if teacher.name not in members:
-            members[teacher.name] = _members(config, teacher.name, config_of(teacher.name, source))
-        where, member = workdir(of_students, teacher.name, source), members[teacher.name][teacher]
+        if teacher.name not in networks:
+            networks[teacher.name] = _network(config, dataset, teacher.name, of_students)
+        network, where = networks[teacher.name], workdir(of_students, teacher.name, source)
         for split in ("train", "validation", "test"):
-            if predictions.file(where, split, member).exists():
-                arrays = predictions.load(where, split, member)
+            if split == "train" and not students.online(config):
+                whole = logits_of(network, teacher, dataset, config.evaluate.batch_size)
+                yield distillation_records.Taught(teacher, split, whole, dataset.splits["train"].labels)
+            elif predictions.file(where, split, network.members[teacher]).exists():
+                arrays = predictions.load(where, split, network.members[teacher])
                 yield distillation_records.Taught(teacher, split, arrays["logits"], arrays["labels"])
 
 
