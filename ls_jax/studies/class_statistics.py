@@ -1,0 +1,62 @@
+"""What the representation measures need of the features: sums by class, from two passes that read a block at a time.
+
+All classes count equally, however many examples they have, so that the measures mean the same on unbalanced data. Sums are float64,
+and scatter is taken about the means, in the second pass: a collapsed network's spread would drown in its means' squares.
+"""
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import sparse
+
+from ls_jax.studies.projection import blocks
+
+
+class ClassStatistics(NamedTuple):
+    """Of the classes that have examples, in the order of their ids."""
+    classes: Int[np.ndarray, " present"]
+    count: Int[np.ndarray, " present"]
+    means: Float[np.ndarray, "present features"]
+    directions: Float[np.ndarray, "present features"]   # means of the features divided by their norms; a zero stays zero
+    within: Float[np.ndarray, "features features"]      # Σ_W: mean over classes of the class's covariance (1/n)
+
+    @property
+    def centred(self) -> Float[np.ndarray, "present features"]:
+        """Class means less their mean."""
+        return self.means - self.means.mean(axis=0)
+
+
+def of_features(features: Any, labels: Int[np.ndarray, " examples"]) -> ClassStatistics:
+    """The statistics of features [N, d], which may be a memory map of more than fits into memory; d² numbers are held."""
+    labels = np.asarray(labels)
+    classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
+    width = features.shape[1]
+    means, directions, within = np.zeros((len(classes), width)), np.zeros((len(classes), width)), np.zeros((width, width))
+    for rows in blocks(len(labels), width):
+        block, of_class = np.asarray(features[rows], np.float64), indicator(position[rows], len(classes))
+        norms = np.linalg.norm(block, axis=1, keepdims=True)
+        means += of_class @ block
+        directions += of_class @ np.divide(block, norms, out=np.zeros_like(block), where=norms > 0)
+    means, directions = means / count[:, None], directions / count[:, None]
+    for rows in blocks(len(labels), width):
+        residual = np.asarray(features[rows], np.float64) - means[position[rows]]
+        residual /= np.sqrt(count[position[rows]] * len(classes))[:, None]
+        within += residual.T @ residual
+    return ClassStatistics(classes, count, means, directions, within)
+
+
+def indicator(position: Int[np.ndarray, " examples"], classes: int) -> sparse.csr_array:
+    """[classes, examples], 1 where the example is of the class: its product with rows sums them by class."""
+    return sparse.csr_array((np.ones(len(position)), (position, np.arange(len(position)))), (classes, len(position)))
+
+
+def disagreement(arrays: Mapping[str, Any], statistics: ClassStatistics) -> float:
+    """The share of examples whose nearest class mean is of another class than the largest logit (classes with examples only)."""
+    different, norms = 0, np.sum(statistics.centred ** 2, axis=1)
+    middle = statistics.means.mean(axis=0)
+    for rows in blocks(len(arrays["labels"]), max(arrays["features"].shape[1], arrays["logits"].shape[1])):
+        features = np.asarray(arrays["features"][rows], np.float64) - middle
+        nearest = np.argmin(norms - 2 * features @ statistics.centred.T, axis=1)
+        different += np.sum(nearest != np.argmax(arrays["logits"][rows][:, statistics.classes], axis=1))
+    return float(different / len(arrays["labels"]))
