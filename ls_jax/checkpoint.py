@@ -129,6 +129,19 @@ class Checkpoints:
             raise self._none_good()
         return None
 
+    def restore(self, step: int, abstract: Any) -> Any | None:
+        """Read the state of one step as `restore_latest` does; None, and a line on stderr, where it is damaged.
+
+        Raises:
+            UserError: it is of another model or sweep.
+        """
+        self.wait()
+        try:
+            return disk.restore(self.directory / str(step), abstract)[0]
+        except disk.Damaged as reason:
+            self._report(step, reason)
+            return None
+
     def load(self, step: int | None = None) -> tuple[int, dict[Any, Any], dict[str, Any]]:
         """Read a checkpoint without a mesh: the newest good one, or that of a step.
 

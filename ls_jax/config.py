@@ -17,7 +17,7 @@ from ls_jax.data import augment
 from ls_jax.errors import UserError, did_you_mean
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
-FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection")
+FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information")
 
 CHOICES = {
     "loss.convention": losses.CONVENTIONS,
@@ -86,6 +86,14 @@ def default() -> ml_collections.ConfigDict:
     config.projection = ml_collections.ConfigDict(dict(classes=()))
 
     config.distill = placeholder(ml_collections.ConfigDict)  # None: labels alone; else what `distillation` makes
+
+    # What of an example is left in the difference of two classes' logits (Figure 6), at the checkpoints that keep_every keeps.
+    config.information = ml_collections.ConfigDict(dict(
+        classes=(),                          # two classes by name or id; (): the paper's, else the data set's first two
+        examples=600,                        # training examples, half of them of each class
+        draws=5,                             # augmented views for an example's mean: the paper's number ...
+        views=50,                            # ... and one large enough that the estimator's bias hardly matters
+    ))
 
     config.checkpoint = ml_collections.ConfigDict(dict(
         every=0,                             # steps between checkpoints; 0: only at the end (and on SIGTERM)
@@ -157,7 +165,8 @@ def smoke(config: ml_collections.ConfigDict) -> None:
     config.data.train_examples = 200
     config.evaluate.every = config.checkpoint.every = config.log.every = 3
     config.evaluate.train_examples = 200
-    config.checkpoint.keep_every = None
+    config.information.update(examples=40, views=6)
+    config.checkpoint.keep_every = config.checkpoint.keep_every and 3
 
 
 def epochs(count: int, *, examples: int, batch_size: int) -> int:
@@ -184,7 +193,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for alpha in config.sweep.alpha:
         if not 0 <= alpha < 1:
             raise UserError(f"config.sweep.alpha holds {alpha}: label smoothing must lie in [0, 1)")
-    for name in ("steps", "batch_size", "evaluate.batch_size", "log.every", "checkpoint.keep"):
+    for name in ("steps", "batch_size", "evaluate.batch_size", "information.examples", "log.every", "checkpoint.keep"):
         if get(config, name) < 1:
             raise UserError(f"config.{name}={get(config, name)} must be at least 1")
     if any(not 0 < boundary < 1 for boundary in config.optimizer.boundaries):
@@ -195,6 +204,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
         for name, teacher in config.distill.teachers.items():
             if not isinstance(teacher, str):
                 _validate_teacher(name, teacher)
+    if not 2 <= config.information.draws <= config.information.views:
+        raise UserError(f"config.information.draws={config.information.draws} must be from 2 to config.information.views="
+                        f"{config.information.views}")
     if config.evaluate.split == "validation" and not (config.data.holdout or ":" in config.data.name):
         raise UserError("config.evaluate.split='validation' needs config.data.holdout > 0, the size of the hold-out")
 

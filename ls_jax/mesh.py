@@ -14,6 +14,7 @@ MEMBER = P("member")                # [members, ...]: states, hyper-parameters
 STEPS = P("member", None, "data")   # [members, steps, batch]: the example ids of several steps
 OUTPUTS = P("member", "data")       # [members, batch, ...]: predictions
 ROWS = P("data")                    # [batch]: example ids that all members are evaluated on
+BLOCKS = P(None, "data")            # [blocks, batch]: the same, several batches of them
 SHARED = P()                        # the same on every device: the data set
 
 

@@ -1,6 +1,6 @@
 """Named random streams: every draw is a function of (seed, stream, counters), never of a device or of history.
 
-Streams in use: "init", "augment", "dropout". Example order has a host-side stream of its own (`data.order`).
+Streams in use: "init", "augment", "dropout", "information". Example order has a host-side stream of its own (`data.order`).
 """
 import zlib
 

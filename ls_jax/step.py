@@ -8,7 +8,7 @@ import ml_collections
 import optax
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from ls_jax import losses, metrics, models, optim, rng
 from ls_jax.data import augment
@@ -30,6 +30,7 @@ class Steps(NamedTuple):
     train: Any     # (state, hyper, batch) -> State
     predict: Any   # (state, batch) -> Output
     measure: Any   # (state, hyper, batch, mask) -> Sums
+    view: Any      # (state, batch, keys) -> Output on augmented images, the network as in predict
 
 
 def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tuple[int, int, int],
@@ -72,9 +73,14 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
         decay = jnp.minimum(config.optimizer.ema, (1.0 + taken) / (10.0 + taken))
         return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params) if config.optimizer.ema else {}
 
+    def evaluated(state: State, images: Float[Array, "batch height width channels"]) -> Output:
+        return nnx.merge(graphdef, state.ema if config.optimizer.ema else state.params, state.stats)(images, train=False)
+
     def predict(state: State, batch: Batch) -> Output:
-        model = nnx.merge(graphdef, state.ema if config.optimizer.ema else state.params, state.stats)
-        return model(augment.evaluate(batch.images, config.data.augment, config.data.normalize), train=False)
+        return evaluated(state, augment.evaluate(batch.images, config.data.augment, config.data.normalize))
+
+    def view(state: State, batch: Batch, keys: Key[Array, " batch"]) -> Output:
+        return evaluated(state, augment.train(batch.images, keys, config.data.augment, config.data.normalize))
 
     def measure(state: State, hyper: Hyper, batch: Batch, mask: Bool[Array, " batch"]) -> metrics.Sums:
         logits = predict(state, batch).logits
@@ -83,7 +89,7 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
 
     mean = (lambda x: lax.pmean(x, axis_name)) if axis_name else (lambda x: x)
     total_over_shards = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
-    return Steps(init, train, predict, measure)
+    return Steps(init, train, predict, measure, view)
 
 
 def network(config: ml_collections.ConfigDict, num_classes: int, shape: tuple[int, int, int], axis_name: str | None) -> tuple[Any, Any]:

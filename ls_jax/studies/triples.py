@@ -1,4 +1,4 @@
-"""Which class triples are projected: `config.projection.classes`, by default those of the paper's Figure 1."""
+"""Which classes are shown: triples for Figure 1 (`config.projection.classes`), a pair for Figure 6 (`config.information.classes`)."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +14,24 @@ PAPER_TRIPLES = {
     "imagenet2012": (("n01440764", "n02138441", "n03041632"),   # tench, meerkat, cleaver
                      ("n02113624", "n02113712", "n01440764")),  # toy poodle, miniature poodle, tench
 }
+
+PAPER_PAIRS = {"cifar10": ("airplane", "dog")}
+
+
+def resolve_pair(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) -> tuple[int, int]:
+    """Class ids of `config.information.classes`: two names or ids; () for the paper's, where the data set has them, else the
+    first two classes.
+
+    Raises:
+        UserError: a class is unknown, or they are not two.
+    """
+    if not classes:
+        classes = PAPER_PAIRS.get(dataset, ())
+        classes = classes if set(classes) <= set(class_names) else ()
+    pair = tuple(_class_id(entry, class_names, "config.information.classes") for entry in classes or (0, 1))
+    if len(pair) != 2 or pair[0] == pair[1]:
+        raise UserError(f"config.information.classes={tuple(classes)} must be two different classes")
+    return pair
 
 
 def resolve(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) -> list[Triple]:
@@ -39,13 +57,13 @@ def resolve(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) ->
     return triples
 
 
-def _class_id(entry, class_names):
+def _class_id(entry, class_names, field="config.projection.classes"):
     if isinstance(entry, int) and 0 <= entry < len(class_names):
         return entry
     if entry in class_names:
         return list(class_names).index(entry)
     if isinstance(entry, int):
-        raise UserError(f"config.projection.classes holds {entry}: class ids go from 0 to {len(class_names) - 1}")
+        raise UserError(f"{field} holds {entry}: class ids go from 0 to {len(class_names) - 1}")
     known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
-    raise UserError(f"config.projection.classes holds {entry!r}, which is no class of this data set"
+    raise UserError(f"{field} holds {entry!r}, which is no class of this data set"
                     f"{did_you_mean(str(entry), class_names) or f': it has {known}'}")
