@@ -15,7 +15,7 @@ import numpy as np
 from ls_jax import log, npz_map, predictions, provenance, report, results
 from ls_jax.errors import UserError, did_you_mean
 from ls_jax.evaluate import Predictions
-from ls_jax.studies import accuracy, calibration_records, calibration_tables, projection
+from ls_jax.studies import accuracy, calibration_records, calibration_tables, projection, representation
 from ls_jax.studies.triples import PAPER_TRIPLES, Triple, resolve
 from ls_jax.version import __version__
 
@@ -63,6 +63,7 @@ def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.
     if "kernel" in arrays:
         found += [("projection", quantity, value, {"classes": classes if classes == projection.ALL else list(classes)})
                   for classes, quantity, value in projection.measure(arrays, triples)]
+    found += [("representation", quantity, value, {}) for quantity, value in representation.measure(arrays).items()]
     records = [{"study": study, "quantity": quantity, "split": "test", **results.moments([value]), **more}
                for study, quantity, value, more in found]
     print("accuracy and projection are done; calibration reads the logits some thirty times", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from ls_jax.data import augment
 from ls_jax.errors import UserError, did_you_mean
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
-FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information")
+FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information", "transfer")
 
 CHOICES = {
     "loss.convention": losses.CONVENTIONS,
@@ -51,6 +51,7 @@ def default() -> ml_collections.ConfigDict:
         holdout=0,                           # training examples held out as the split "validation", by a fixed permutation
         train_examples=placeholder(int),     # keep only so many training examples
         image_size=placeholder(int),         # folder: resize pictures to this many pixels square
+        label_noise=placeholder(float),      # the share of training labels made wrong, by a fixed seed; None: none
         augment="none",
         normalize="unit",                    # unit: [0, 1]; standardize: zero mean, unit variance per image
     ))
@@ -94,6 +95,10 @@ def default() -> ml_collections.ConfigDict:
         draws=5,                             # augmented views for an example's mean: the paper's number ...
         views=50,                            # ... and one large enough that the estimator's bias hardly matters
     ))
+
+    # Linear probes on the frozen penultimate layer: ("fashion_mnist",) or another data set of equal shape; "animals" is CIFAR-10's
+    # coarse split into animals and vehicles.
+    config.transfer = ml_collections.ConfigDict(dict(data=(), examples=10_000))  # examples: at most so many to fit a probe on
 
     config.checkpoint = ml_collections.ConfigDict(dict(
         every=0,                             # steps between checkpoints; 0: only at the end (and on SIGTERM)
@@ -166,6 +171,7 @@ def smoke(config: ml_collections.ConfigDict) -> None:
     config.evaluate.every = config.checkpoint.every = config.log.every = 3
     config.evaluate.train_examples = 200
     config.information.update(examples=40, views=6)
+    config.transfer.examples = 200
     config.checkpoint.keep_every = config.checkpoint.keep_every and 3
 
 
@@ -204,6 +210,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
         for name, teacher in config.distill.teachers.items():
             if not isinstance(teacher, str):
                 _validate_teacher(name, teacher)
+    if not 0 <= (config.data.label_noise or 0) < 1:
+        raise UserError(f"config.data.label_noise={config.data.label_noise} must lie in [0, 1)")
     if not 2 <= config.information.draws <= config.information.views:
         raise UserError(f"config.information.draws={config.information.draws} must be from 2 to config.information.views="
                         f"{config.information.views}")

@@ -6,7 +6,7 @@ import pathlib
 
 import ml_collections
 
-from ls_jax import checkpoint, data, evaluate, log, predictions, provenance, results, sweep, teachers
+from ls_jax import checkpoint, course, data, evaluate, log, predictions, provenance, results, sweep, teachers, transfer
 from ls_jax import config as configs
 from ls_jax import mesh as meshes
 from ls_jax import report as reports
@@ -21,6 +21,7 @@ from ls_jax.studies import (
     distillation_records,
     paper_claims,
     projection,
+    representation_records,
     triples,
 )
 
@@ -67,6 +68,8 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> trainin
     _triples(config, dataset)  # refuses unknown classes now rather than after the training
     if config.distill:
         teachers.check(config, dataset)
+    triples.resolve_pair(config.information.classes, config.data.name, dataset.class_names)
+    transfer.tasks(config, dataset)
     this = training.setup(config, dataset)
     if meshes.is_primary():
         log.write_json(workdir / "config.json", configs.plain(config))
@@ -114,15 +117,18 @@ def _study(this, states, workdir):
     """Predict and study; leaves predictions/ and results.json, and returns the records."""
     diverged = _diverged(this, states)
     measured = list(_predict(this, states, diverged, workdir))
+    left_out = {record["member"] for record in diverged}
+    along = [] if this.config.distill else [*course.run(this, workdir, left_out), *transfer.run(this, states, left_out)]
     if not meshes.is_primary():
         return []
-    records = [*diverged, *accuracy.run(measured)]
+    records = [*_label_noise(this), *diverged, *accuracy.run(measured)]
     if this.config.distill:  # its students are studied as such, and its teachers' workdirs have the other studies
         records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), this.rows, records,
                                             lambda member, split: predictions.features(workdir, split, member))
     else:
         records += [*projection.run(workdir, this.rows, _triples(this.config, this.dataset)),
-                    *calibration_records.run(list(calibration_records.of_workdir(workdir, this.rows)))]
+                    *calibration_records.run(list(calibration_records.of_workdir(workdir, this.rows))),
+                    *representation_records.run(workdir, this.rows), *along]
     log.write_json(workdir / "results.json", records)
     return records
 
@@ -145,6 +151,13 @@ def _present(this, records, workdir):
 
 def _triples(config, dataset):
     return triples.resolve(config.projection.classes, config.data.name, dataset.class_names)
+
+
+def _label_noise(this):
+    """How many training labels were made wrong, where any were."""
+    changed = this.dataset.changed_labels
+    return [{"study": "data", "quantity": "changed labels", "split": "train", "rate": this.config.data.label_noise,
+             "of_examples": this.examples, **results.moments([changed])}] if changed else []
 
 
 def _diverged(this, states):

@@ -45,7 +45,8 @@ def test_logits_and_labels_are_enough_for_accuracy(tmp_path):
     np.savez_compressed(tmp_path / "net.npz", logits=arrays["logits"], labels=arrays["labels"])
     text = analyze.run(tmp_path / "net.npz", tmp_path / "out").read_text()
     records = results.read(tmp_path / "out")
-    assert {record["study"] for record in records} == {"accuracy", "calibration"} and not any("alpha" in record for record in records)
+    assert {record["study"] for record in records} == {"accuracy", "calibration", "representation"}
+    assert not any("alpha" in record for record in records)
     assert "the file does not have" in text and "Explore the projection" not in text
 
 

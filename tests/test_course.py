@@ -72,7 +72,7 @@ def test_the_course_of_a_run(shifted, tmp_path, capsys):
     assert steps == {0, 4, 8} and sorted(int(path.stem) for path in (tmp_path / "course").iterdir()) == [0, 4, 8]
     for alpha in (0.0, 0.1):
         one, = results.select(records, study="information", quantity="logit information", step=8, alpha=alpha, draws=3, outer="fresh")
-        assert one["estimator"] == "gaussian" and one["classes"] == ["0", "1"] and one["examples"] == 20
+        assert one["estimator"] == "gaussian" and one["classes"] == ["0", "1"] and one["of_examples"] == 20
         assert one["bound"] == pytest.approx(math.log(20)) and one["collapsed"] == pytest.approx(math.log(2))
         with np.load(tmp_path / "course" / "8.npz") as kept:
             assert kept["draws"].shape == (2, 20, 9)

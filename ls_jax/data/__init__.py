@@ -2,7 +2,7 @@
 import ml_collections
 import numpy as np
 
-from ls_jax.data import digits, folder, npz, tfds_build
+from ls_jax.data import digits, folder, noise, npz, tfds_build
 from ls_jax.data.dataset import Dataset, Split
 from ls_jax.errors import UserError
 
@@ -12,10 +12,10 @@ SPLIT_SEED = 190602629  # of hold-outs and training subsets; never a run's seed,
 
 
 def load(data: ml_collections.ConfigDict) -> Dataset:
-    """The data set that `config.data` names, after hold-out and subsetting.
+    """The data set that `config.data` names, after hold-out, subsetting and label noise.
 
     Args:
-        data: name, dir, holdout, train_examples and image_size, as `ls_jax/config.py` describes them.
+        data: name, dir, holdout, train_examples, image_size and label_noise, as `ls_jax/config.py` describes them.
 
     Raises:
         UserError: the data set is unknown, not there or damaged, or too small for what is asked of it.
@@ -31,7 +31,17 @@ def load(data: ml_collections.ConfigDict) -> Dataset:
         dataset = npz.load(path)
     else:
         dataset = tfds_build.load(data.name, data.dir)
-    return _subset(dataset, data.holdout, data.train_examples)
+    return _noisy(_subset(dataset, data.holdout, data.train_examples), data.get("label_noise"))
+
+
+def _noisy(dataset: Dataset, rate: float | None) -> Dataset:
+    """With symmetric noise on the training labels; a hold-out made of training examples keeps the right ones."""
+    if not rate:
+        return dataset
+    train = dataset.splits["train"]
+    labels = noise.symmetric(train.labels, rate, len(dataset.class_names))
+    return Dataset(dataset.name, dataset.class_names, dataset.splits | {"train": Split(train.images, labels)},
+                   int(np.sum(labels != train.labels)))
 
 
 def _subset(dataset: Dataset, holdout: int, train_examples: int | None) -> Dataset:

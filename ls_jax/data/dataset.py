@@ -27,3 +27,4 @@ class Dataset:
     name: str
     class_names: tuple[str, ...]
     splits: dict[str, Split]
+    changed_labels: int = 0  # training labels that `config.data.label_noise` made wrong

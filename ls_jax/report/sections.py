@@ -124,7 +124,8 @@ def _finding(finding, unit):
     suffix = " points" if unit < 1 else ""
     interval = finding["interval"]
     where = ", ".join([SPLIT_NAMES[finding["split"]], f"α = {finding['alpha']:g}",
-                       *(f"{name.replace('_', ' ')} {value:g}" for name, value in finding["hyper"].items())])
+                       *(f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, 'g')}"
+                         for name, value in finding["hyper"].items())])
     value = scaled(finding["difference"]) + (f" [{scaled(interval[0])}, {scaled(interval[1])}]" if interval else "") + suffix
     return (f"<div class='finding'><span>{where}</span><span class='value'>{value}</span>{_strip(finding)}"
             f"<span class='verdict {finding['verdict']}'>{claims.sentence(finding)}</span></div>")

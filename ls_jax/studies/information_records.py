@@ -41,7 +41,7 @@ def run(draws: Float[np.ndarray, "members examples views"], labels: Int[np.ndarr
     if draws.shape[-1] > 3 and max(map(information.repeated, draws)) < MOST_REPEATED:
         records += _summarize(rows, [information.neighbour_information(member) for member in draws], draws.shape[-1],
                               estimator="nearest neighbours")
-    return [{**record, "step": step, "examples": len(labels), "collapsed": information.collapsed(labels),
+    return [{**record, "step": step, "of_examples": len(labels), "collapsed": information.collapsed(labels),
              "bound": math.log(len(labels))} for record in records]
 
 

@@ -1,12 +1,19 @@
-"""Every claim of the paper that a study checks, by name, in the paper's order."""
+"""Every claim that a study checks, by name: the paper's in its order, then those of later work."""
 from collections.abc import Sequence
 
 from ls_jax import results
-from ls_jax.studies import accuracy_claims, calibration_claims, distillation_claims, projection_claims
+from ls_jax.studies import (
+    accuracy_claims,
+    calibration_claims,
+    distillation_claims,
+    information_claims,
+    projection_claims,
+    representation_claims,
+)
 from ls_jax.studies.claims import Claim, Finding
 
-CLAIMS: dict[str, Claim] = {**accuracy_claims.CLAIMS, **projection_claims.CLAIMS, **calibration_claims.CLAIMS,
-                            **distillation_claims.CLAIMS}
+CLAIMS: dict[str, Claim] = {**accuracy_claims.CLAIMS, **projection_claims.CLAIMS, **calibration_claims.CLAIMS, **distillation_claims.CLAIMS,
+                            **information_claims.CLAIMS, **representation_claims.CLAIMS}
 
 
 def check(records: Sequence[results.Record]) -> dict[str, list[Finding]]:

@@ -1,0 +1,27 @@
+"""Smoothing against wrong labels (Lukasik et al. 2020): the paper's MNIST network on training labels of which 40 % are wrong.
+
+    python -m ls_jax.main --config=configs/mnist_noise.py --workdir=runs/mnist_noise_40 --config.data.dir=TFDS_DIR
+
+For the grid rate × α run it at more rates, each in its own workdir, and let one report show them together:
+
+    python -m ls_jax.main --config=configs/mnist_noise.py --workdir=runs/mnist_noise_20 --config.data.label_noise=0.2
+    python -m ls_jax.main --mode=report --workdir=runs/mnist_noise_20,runs/mnist_noise_40
+
+Test labels are right, training labels are not: training accuracy counts agreement with the wrong ones. Not yet run to its end.
+Probes for Fashion-MNIST tell what the features are good for otherwise. `:short` is 20 epochs and 3 seeds, `:smoke` takes seconds.
+"""
+import pathlib
+
+from ls_jax import config as configs
+
+
+def get_config(variant: str = ""):
+    configs.check_variant(variant, ("smoke", "short"))
+    config = configs.load(pathlib.Path(__file__).with_name("mnist_mlp.py"), variant)
+    config.data.label_noise = 0.4
+    config.data.augment = "none"                     # without shifts the network can learn wrong labels by heart
+    config.sweep.alpha = (0.0, 0.1, 0.2, 0.4)
+    config.transfer.data = ("fashion_mnist",)
+    if variant == "smoke":
+        config.sweep.alpha = (0.0, 0.1)
+    return config
