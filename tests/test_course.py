@@ -65,7 +65,7 @@ def test_examples_are_half_of_each_class():
     assert len(course.examples_of((2, 7), labels, 1000)) == 100
 
 
-def test_the_course_of_a_run(shifted, tmp_path, capsys):
+def test_the_course_of_a_run(shifted, tmp_path):
     experiment.run(shifted, tmp_path)
     records = results.read(tmp_path)
     steps = {record["step"] for record in records if "step" in record}
@@ -82,6 +82,11 @@ def test_the_course_of_a_run(shifted, tmp_path, capsys):
     assert at_end["checkpoint"] == pytest.approx(at_end["predictions"], rel=1e-5)
     initial, = results.select(records, study="representation", quantity="nc1 difference", step=0)
     assert initial["mean"] == 0  # members of one seed start alike
+    hard, smoothed = (np.load(tmp_path / "predictions" / f"test-{member:03d}.npz")["features"] for member in (0, 1))
+    aligned, = results.select(records, study="representation", quantity="cka with hard", split="test")
+    assert aligned["alpha"] == 0.1 and aligned["mean"] == pytest.approx(representation.linear_cka(hard, smoothed))
+    text = (tmp_path / "report.html").read_text()
+    assert "(Figure 6)" in text and "20 training examples of 0 and 1" in text and "The penultimate representation" in text
 
 
 def test_nothing_is_read_where_none_is_kept_and_no_views_where_nothing_is_augmented(tiny, shifted, tmp_path):
@@ -143,12 +148,3 @@ def test_networks_are_compared_where_they_are_equally_collapsed():
     training = {0: training[0], 40: training[40]}  # of -8 at 40 the level -4 is half way
     halfway = representation_records.matched(training, rows)
     assert next(r for r in halfway if r["quantity"].startswith("steps"))["values"][1] == pytest.approx(20 - 40)
-
-
-def test_alignment_with_the_hard_network(shifted, tmp_path):
-    experiment.run(shifted, tmp_path)
-    found = representation_records.run(tmp_path, sweep.rows(sweep.grid(shifted)))
-    assert {record["split"] for record in found} == {"train", "test"}
-    hard, smoothed = (np.load(tmp_path / "predictions" / f"test-{member:03d}.npz")["features"] for member in (0, 1))
-    record, = results.select(found, quantity="cka with hard", split="test")
-    assert record["alpha"] == 0.1 and record["mean"] == pytest.approx(representation.linear_cka(hard, smoothed))
