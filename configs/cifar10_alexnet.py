@@ -31,11 +31,12 @@ def get_config(variant: str = ""):
     config.sweep.weight_decay = (0.04,)
     config.optimizer.decay_layers = ("dense1", "dense2")
     config.evaluate.every = config.checkpoint.every = 5_000
+    config.checkpoint.keep_every = 30_000           # the training's course is studied
     if variant == "short":
         config.steps = configs.epochs(6, examples=40_000, batch_size=config.batch_size)
         config.sweep.seed = (0, 1, 2)
         config.sweep.weight_decay = (0.004,)         # the tutorial's: 0.04 underfits in so few steps
-        config.evaluate.every = config.checkpoint.every = 313
+        config.evaluate.every = config.checkpoint.every = config.checkpoint.keep_every = 313
     if variant == "smoke":
         configs.smoke(config)
     return config

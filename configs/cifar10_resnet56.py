@@ -34,7 +34,7 @@ def get_config(variant: str = ""):
         config.model.update(style="he", blocks=1, widths=(16, 32, 64))
         config.steps = configs.epochs(2, examples=40_000, batch_size=config.batch_size)
         config.sweep.seed = (0, 1)
-        config.evaluate.every = config.checkpoint.every = 313
+        config.evaluate.every = config.checkpoint.every = config.checkpoint.keep_every = 313
     if variant == "smoke":
         config.model.update(blocks=1, widths=(8, 8, 16), stem=8)
         configs.smoke(config)

@@ -23,12 +23,12 @@ def get_config(variant: str = ""):
     config.optimizer.layer_rates.head = 0.1
     config.optimizer.schedule = "linear"
     config.optimizer.momentum_form = "averaged"
-    config.evaluate.every = config.checkpoint.every = 4300
+    config.evaluate.every = config.checkpoint.every = config.checkpoint.keep_every = 4300  # the training's course is studied
     if variant == "short":
         config.data.train_examples = 10_000
         config.steps = configs.epochs(40, examples=10_000, batch_size=config.batch_size)
         config.sweep.seed = (0, 1, 2)
-        config.evaluate.every = config.checkpoint.every = 313
+        config.evaluate.every = config.checkpoint.every = config.checkpoint.keep_every = 313
     if variant == "smoke":
         configs.smoke(config)
     return config

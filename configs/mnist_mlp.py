@@ -23,11 +23,11 @@ def get_config(variant: str = ""):
     config.optimizer.layer_rates.head = 0.1          # "the last layer with a learning rate of 0.1"
     config.optimizer.schedule = "linear"             # "dropped linearly to 0 after 100 epochs"
     config.optimizer.momentum_form = "averaged"      # "gradient smoothing": 0.9 x previous + 0.1 x current
-    config.evaluate.every = config.checkpoint.every = 4690
+    config.evaluate.every = config.checkpoint.every = config.checkpoint.keep_every = 4690  # the training's course is studied
     if variant == "short":
         config.steps = configs.epochs(20, examples=60_000, batch_size=config.batch_size)
         config.sweep.seed = (0, 1, 2)
-        config.evaluate.every = config.checkpoint.every = 938
+        config.evaluate.every = config.checkpoint.every = config.checkpoint.keep_every = 938
     if variant == "smoke":
         configs.smoke(config)
     return config
