@@ -28,7 +28,7 @@ def information(records: Sequence[results.Record]) -> Any:
             for name, text in (("collapsed", "one bit: the class"), ("bound", "log N")):
                 axis.axhline(here[0][name], color="0.35", linewidth=1, linestyle=":")
                 axis.annotate(f"{text}, {here[0][name]:.2f}", (0.99, here[0][name]), xycoords=("axes fraction", "data"), fontsize=8,
-                              ha="right", va="bottom", color="0.35")
+                              ha="right", va="bottom" if name == "bound" else "top", color="0.35")
             axis.set(title=f"{views} views an example" + (" (the paper's number)" if views == 5 else ""), xlabel="step")
         axes[0][0].set_ylabel("information, nats")
         handles, labels = axes[0][0].get_legend_handles_labels()
