@@ -34,7 +34,8 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright"],
-        "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot"],  # libraries that the tests and benchmarks compare with
+        # Libraries that the tests and benchmarks compare with.
+        "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot"],
         "prepare": ["tensorflow-cpu"],               # making TFDS builds; reading them needs no TensorFlow
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda13]"],

@@ -1,12 +1,14 @@
-"""The README's tables of results, as Markdown, from the records in results/*/results.json.
+"""The README's tables of results, from the records in results/*/results.json: writes them between its marks.
 
     python results/table.py
 """
 import pathlib
+import re
 import sys
 from collections.abc import Iterator
 
 HERE = pathlib.Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
 sys.path.insert(0, str(HERE.parent))
 
 from ls_jax import results  # noqa: E402
@@ -51,25 +53,27 @@ def calibration() -> Iterator[tuple[str, ...]]:
     for folder, (name, _, split, _) in RUNS.items():
         records = [record for record in results.select(results.read(HERE / folder), study="calibration", split=split)
                    if "baseline_alpha" not in record]
+        if not records:
+            continue  # run before the study was there
         hard = results.select(records, quantity="ece", alpha=0.0)[0]
         regime = results.select(records, quantity="overconfidence", alpha=0.0)[0]
         temperature = results.select(records, quantity="temperature", alpha=0.0)[0]  # the first is fitted on other examples
         scaled = results.select(records, quantity="scaled ece", alpha=0.0)[0]
         smoothed = ", ".join(f"{record['mean']:.3f} / {record['alpha']:g}" for record in results.select(records, quantity="ece")
                              if record["alpha"] > 0)
-        yield (f"[{name}]({link(folder)})", split, f"{hard['mean']:.3f}", f"{scaled['mean']:.3f} / {temperature['mean']:.2f}", smoothed,
-               f"{regime['mean']:+.3f}, {regime['regime']}")
+        yield (f"[{name}]({link(folder)})", split, f"{hard['mean']:.3f}", f"{scaled['mean']:.3f} / {temperature['mean']:.2f}",
+               smoothed, f"{regime['mean']:+.3f}, {regime['regime']}")
 
 
 def verdicts() -> Iterator[tuple[str, ...]]:
     """One row a claim of the paper and smoothing, with a run's verdict in each column."""
     found = {folder: paper_claims.check(results.read(HERE / folder)) for folder in RUNS}
+    where = lambda finding: (finding["split"] == "train", finding["alpha"])
     for name in paper_claims.CLAIMS:
-        keys = dict.fromkeys((finding["split"] == "train", finding["alpha"]) for claimed in found.values() for finding in claimed.get(name, ()))
-        for train, alpha in sorted(keys):
-            chosen = [[finding for finding in found[folder].get(name, ()) if (finding["split"] == "train", finding["alpha"]) == (train, alpha)]
-                      for folder in RUNS]
-            yield (name, f"{'training' if train else 'held out'}, α = {alpha:g}", *(verdict(each[0]) if each else "" for each in chosen))
+        findings = [found[folder].get(name, ()) for folder in RUNS]
+        for train, alpha in sorted({where(finding) for claimed in findings for finding in claimed}):
+            chosen = [next((finding for finding in claimed if where(finding) == (train, alpha)), None) for claimed in findings]
+            yield (name, f"{'training' if train else 'held out'}, α = {alpha:g}", *(verdict(each) if each else "" for each in chosen))
 
 
 def verdict(finding: claims.Finding) -> str:
@@ -83,16 +87,26 @@ def link(folder: str) -> str:
     return f"results/{folder}/README.md"
 
 
-def tables() -> list[str]:
-    """The three tables: accuracy and geometry, calibration, claims."""
-    return [
-        table(("run", "split, examples", "accuracy % at α = 0", "at α = 0.1", "difference", "NLL", "spread ratio", "paper, accuracy %"),
-              accuracy()),
-        table(("run", "split", "hard, T = 1: ECE", "temperature scaling: ECE / T", "label smoothing: ECE / α", "confidence minus accuracy, hard"),
-              calibration()),
-        table(("claim", "where", *(short for _, short, _, _ in RUNS.values())), verdicts()),
-    ]
+def tables() -> dict[str, str]:
+    """The tables by the names of their marks in the README."""
+    return {
+        "accuracy": table(("run", "split, examples", "accuracy % at α = 0", "at α = 0.1", "difference", "NLL", "spread ratio",
+                           "paper, accuracy %"), accuracy()),
+        "calibration": table(("run", "split", "hard, T = 1: ECE", "temperature scaling: ECE / T", "label smoothing: ECE / α",
+                              "confidence minus accuracy, hard"), calibration()),
+        "claims": table(("claim", "where", *(short for _, short, _, _ in RUNS.values())), verdicts()),
+    }
+
+
+def filled(readme: str) -> str:
+    """The README with its tables as the records have them now."""
+    for name, content in tables().items():
+        fill = lambda mark: f"{mark[1]}{content}\n{mark[2]}"
+        readme, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", fill, readme, flags=re.DOTALL)
+        if count != 1:
+            raise SystemExit(f"the README needs one mark <!-- {name} -->, followed by <!-- end -->")
+    return readme
 
 
 if __name__ == "__main__":
-    print("\n\n".join(tables()))
+    README.write_text(filled(README.read_text()))

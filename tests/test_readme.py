@@ -1,4 +1,5 @@
-"""The README's code runs: the export from PyTorch gives a file that --mode=analyze takes."""
+"""What the README says: its tables are those of the records, its code runs, its commands name what there is."""
+import importlib.util
 import pathlib
 import re
 
@@ -7,7 +8,22 @@ import pytest
 
 from ls_jax import analyze, results
 
-README = (pathlib.Path(__file__).resolve().parents[1] / "README.md").read_text()
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_tables_are_those_of_the_records():
+    spec = importlib.util.spec_from_file_location("table", ROOT / "results" / "table.py")
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    assert table.filled(README) == README
+    changed = README.replace("paper, accuracy %|\n|---|", "paper, accuracy %|\n|99|", 1)
+    assert changed != README and table.filled(changed) == README
+
+
+def test_links_and_configs_are_there():
+    linked = re.findall(r"\]\(((?!http)[^)#]+)\)", README) + re.findall(r"configs/\w+\.py", README)
+    assert len(linked) > 10 and not [path for path in linked if not (ROOT / path).exists()]
 
 
 def test_export_from_pytorch(tmp_path, monkeypatch):
@@ -23,4 +39,5 @@ def test_export_from_pytorch(tmp_path, monkeypatch):
     with torch.no_grad():
         right = torch.cat([head(backbone(x)).argmax(-1) == y for x, y in loader])
     assert accuracy["mean"] == pytest.approx(right.double().mean().item())
-    assert {record["study"] for record in results.read(tmp_path / "out")} == {"accuracy", "projection", "calibration"}
+    assert {record["study"] for record in results.read(tmp_path / "out")} == {
+        "accuracy", "projection", "calibration", "representation"}

@@ -85,7 +85,7 @@ class PreActivationBlock(nnx.Module):
             self.shortcut = conv(inputs, outputs, 1, stride, **options)
             self.shortcut_norm = BatchNorm(outputs, axis_name=options["axis_name"])
 
-    def __call__(self, x, *, train: bool):
+    def __call__(self, x, *, train: bool):  # noqa: D102  (the class says what it does)
         y = self.norm1(x, train=train, relu=True)
         if self.first:
             x = self.shortcut_norm(self.shortcut(y), train=train)
@@ -106,7 +106,7 @@ class PostActivationBlock(nnx.Module):
         self.norm2 = BatchNorm(outputs, axis_name=options["axis_name"])
         self.stride, self.added = stride, outputs - inputs
 
-    def __call__(self, x, *, train: bool):
+    def __call__(self, x, *, train: bool):  # noqa: D102
         y = self.norm1(self.conv1(x), train=train, relu=True)
         if self.stride > 1 or self.added:
             before = self.added // 2

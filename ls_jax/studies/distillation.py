@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ls_jax.studies import streaming
+from ls_jax.studies import representation, streaming
 from ls_jax.studies.streaming import Labels, Logits, Mask
 
 NEAREST = 4  # similar to a class are the nearest 1/NEAREST of the others, at least one
@@ -37,23 +37,7 @@ def stability(teacher_logits: Logits, labels: Labels, temperature: float = 1.0, 
 
     p_i is read as the whole vector of the example's probabilities; classes without examples are left out.
     """
-    def measure(logits, labels):
-        classes = logits.shape[-1]
-
-        def block(rows):
-            _, _, exponential, others = streaming.softmax(np.asarray(logits[rows], np.float64), temperature)
-            p = exponential / (1 + others)[:, None]
-            sums = np.zeros((classes, classes))
-            np.add.at(sums, labels[rows], p)
-            return sums, np.bincount(labels[rows], np.square(p).sum(axis=-1), classes)
-
-        sums, squares = map(sum, zip(*streaming.over_blocks(block, *logits.shape)))
-        count = np.bincount(labels, minlength=classes)
-        present = count > 0
-        mean = sums[present] / count[present, None]
-        return np.float64(1 - np.mean(squares[present] / count[present] - np.square(mean).sum(axis=-1)))
-
-    return streaming.over_members(measure, teacher_logits, labels, mask)
+    return streaming.over_members(lambda *member: representation.stability(*member, temperature), teacher_logits, labels, mask)
 
 
 def similar_classes(teacher_logits: Float[np.ndarray, "examples classes"],

@@ -50,12 +50,12 @@ def class_separation(statistics: ClassStatistics) -> float:
     return float(1 - within / total) if total > 0 else math.nan
 
 
-def stability(logits: Any, labels: Int[np.ndarray, " examples"]) -> float:
+def stability(logits: Any, labels: Int[np.ndarray, " examples"], temperature: float = 1.0) -> float:
     """S of logits [N, K], at most 1: 1 where all examples of a class get the same probabilities."""
     classes, position, count = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     total, square = np.zeros((len(classes), logits.shape[1])), np.zeros(len(classes))
     for rows in blocks(len(position), logits.shape[1]):
-        probabilities = softmax(np.asarray(logits[rows], np.float64), axis=1)
+        probabilities = softmax(np.asarray(logits[rows], np.float64) / temperature, axis=1)
         of_class = class_statistics.indicator(position[rows], len(classes))
         total += of_class @ probabilities
         square += of_class @ np.sum(probabilities ** 2, axis=1)
