@@ -4,8 +4,9 @@
 
 A sweep of five smoothings. The regime that the paper's Table 3 shows needs a network that has fitted its training set:
 here without augmentation. A replication that shifted its pictures had a calibrated network (91.0 %, ECE 0.010 at α = 0,
-0.042 at 0.1). Full length: 100 epochs of all 60,000 examples. `:short` is 40 epochs of 10,000 examples and 3 seeds. `:smoke`
-takes seconds.
+0.042 at 0.1). Full length: 100 epochs of all 60,000 examples. `:short` is 40 epochs of 10,000 examples and 3 seeds:
+test accuracy 86.80 ± 0.05 % and ECE 0.066 at α = 0, 87.27 ± 0.09 % and 0.016 at 0.05, 87.33 ± 0.04 % and 0.059 at 0.1, in half an
+hour on two busy CPU cores. `:smoke` takes seconds.
 """
 from ls_jax import config as configs
 
