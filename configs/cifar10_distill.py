@@ -7,8 +7,8 @@ the student's temperature 1. `:grid` adds what the paper never ran: every smooth
 whose wrong classes are equally likely. The recipes are those of configs/cifar10_resnet56.py and configs/cifar10_alexnet.py, but both
 networks see the ResNet's 32 × 32 crops: what the AlexNet saw in Figure 5 is not stated.
 
-`:short` is for two CPU cores (not yet run to its end; about five hours, estimated): 24 × 24 crops (as the replication), He et al.'s
-widths with one block a group, 6 epochs, 3 seeds, fewer α and T, and the grid. `:smoke` takes seconds.
+`:short` is for two CPU cores, about five hours (estimated, not yet run): 24 × 24 crops (as the replication), He et al.'s widths with one
+block a group, 6 epochs, 3 seeds, fewer α and T, and the grid. `:smoke` takes seconds.
 """
 import pathlib
 
