@@ -27,7 +27,7 @@ def get_config(variant: str = ""):
     if variant == "short":
         config.data.augment = teacher.data.augment = "tutorial_crop_flip"
         teacher.steps = config.steps
-    configs.follow(teacher, config)
+    configs.follow(config, teacher)
     teacher.sweep.alpha = alphas
     teacher.evaluate.train_examples = 200 if variant == "smoke" else 40_000  # γ is an expectation over the training set
     teacher.checkpoint.keep_every = None

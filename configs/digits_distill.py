@@ -14,7 +14,7 @@ def get_config(variant: str = ""):
     teacher = configs.load(pathlib.Path(__file__).with_name("digits_mlp.py"), variant)
     teacher.sweep.alpha = (0.0, 0.3, 0.6)
     config = configs.load(pathlib.Path(__file__).with_name("digits_mlp.py"), variant)
-    configs.follow(teacher, config)
+    configs.follow(config, teacher)
     config.model.hidden = (16,)
     config.sweep.alpha = (0.0,)
     config.distill = configs.distillation(

@@ -26,7 +26,7 @@ def get_config(variant: str = ""):
         teacher.evaluate.every = teacher.checkpoint.every = 469
         teacher.evaluate.train_examples = 1_000
     config = teacher.copy_and_resolve_references()
-    configs.follow(teacher, config)
+    configs.follow(config, teacher)
     config.data.augment = "none"
     config.model.hidden = (100, 100)
     config.model.init_std = None                     # He's: 0.03 is meant for 1200 units

@@ -24,8 +24,7 @@ def get_config(variant: str = ""):
             each.evaluate.every = each.checkpoint.every = configs.epochs(5, examples=60_000, batch_size=each.batch_size)
     dropout.sweep.alpha, dropout.model.dropout = (0.0,), 0.5
     smoothed.sweep.alpha = (0.1,)
-    for teacher in (dropout, smoothed):
-        configs.follow(teacher, config)
+    configs.follow(config, dropout, smoothed)
     config.data.augment = "none"
     config.model.hidden = (800, 800)
     config.sweep.alpha = (0.0,)

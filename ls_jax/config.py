@@ -137,12 +137,16 @@ def distillation(teachers: dict[str, ml_collections.ConfigDict | str], students:
     return section
 
 
-def follow(teacher: ml_collections.ConfigDict, student: ml_collections.ConfigDict) -> None:
-    """Make a teacher's data and seeds those of its students, also when they are overridden."""
+def follow(student: ml_collections.ConfigDict, *teachers: ml_collections.ConfigDict) -> None:
+    """Make the teachers' data and seeds those of their students, also when they are overridden."""
     for name, kind in {"data.name": str, "data.dir": str, "data.holdout": int, "data.train_examples": int, "data.image_size": int,
                        "sweep.seed": tuple}.items():
         section, field = name.split(".")
-        student[section][field] = teacher[section][field] = FieldReference(student[section][field], field_type=kind)
+        shared = FieldReference(student[section][field], field_type=kind)
+        for fields in (each[section] for each in (student, *teachers)):
+            with fields.unlocked():
+                del fields[field]  # to set a field that is a reference would set what it refers to
+                fields[field] = shared
 
 
 def load(path: str | pathlib.Path, variant: str = "") -> ml_collections.ConfigDict:

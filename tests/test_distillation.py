@@ -139,10 +139,12 @@ def test_a_teachers_mistake_names_the_teacher(config):
 
 
 def test_teachers_follow_their_students_overrides(config):
-    teacher = configs.default()
-    configs.follow(teacher, config)
-    config.data.dir, config.sweep.seed = "somewhere", (7,)
-    assert teacher.data.dir == "somewhere" and teacher.sweep.seed == (7,)
+    for student in (config, configs.default()):  # fields that are plain, and references
+        teacher, other = configs.default(), configs.default()
+        configs.follow(student, teacher, other)
+        student.data.dir, student.sweep.seed, student.data.holdout = "somewhere", (7,), 3
+        for each in (teacher, other):
+            assert (each.data.dir, each.sweep.seed, each.data.holdout) == ("somewhere", (7,), 3)
 
 
 def test_a_resumed_distillation_may_change_what_a_plain_run_may(config):
