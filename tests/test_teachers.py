@@ -207,9 +207,9 @@ def test_both_stages_resume_after_kill(tmp_path):
         wait_for_step(workdir, 30, seconds=400)  # of the students' the teachers' studies and report come first
         process.kill()
         process.wait()
-    output = finish(start(killed))
+    output = finish(start(killed), seconds=600)
     assert "teacher mlp" not in output  # it was trained already
-    finish(start(whole))
+    finish(start(whole), seconds=600)
     assert same_states(killed, whole) and same_states(killed / "teachers" / "mlp", whole / "teachers" / "mlp")
     assert log.read_metrics(killed) == log.read_metrics(whole)
     rows = log.read_metrics(killed)

@@ -43,8 +43,8 @@ def start(workdir, *more, devices=1):
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(process, code=0):
-    output, _ = process.communicate(timeout=240)
+def finish(process, code=0, seconds=240):
+    output, _ = process.communicate(timeout=seconds)
     assert process.returncode == code, output
     return output
 
