@@ -140,6 +140,7 @@ def distillation(teachers: dict[str, ml_collections.ConfigDict | str], students:
 def follow(student: ml_collections.ConfigDict, *teachers: ml_collections.ConfigDict) -> None:
     """Make the teachers' data and seeds those of their students, also when they are overridden."""
     for name, kind in {"data.name": str, "data.dir": str, "data.holdout": int, "data.train_examples": int, "data.image_size": int,
+                       "data.label_noise": float,
                        "sweep.seed": tuple}.items():
         section, field = name.split(".")
         shared = FieldReference(student[section][field], field_type=kind)
