@@ -126,7 +126,7 @@ def train(run: Run, workdir: str) -> list[State]:
             stop = termination.received(step)
             if stop or due(step, config.checkpoint.every, config.steps):
                 checkpoints.save(step, layout.join(states))
-            if stop and step < config.steps:
+            if stop:  # also after the last step: what follows would not hear of it
                 raise Interrupted(f"stopped at step {step} of {config.steps}; the same command goes on from there")
     return states
 
