@@ -77,7 +77,7 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
 
 
 def strategy(config: ml_collections.ConfigDict) -> str:
-    """How members share a device: as asked, else what was fastest on the backend (benchmarks/members.py).
+    """How members share a device: as asked, else what was fastest on the backend (benchmarks/train_step.py --members).
 
     Students whose teachers are asked at every step run slot by slot ("unroll"), so that slots can share a teacher's answer.
     """
