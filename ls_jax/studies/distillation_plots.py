@@ -24,8 +24,7 @@ def curves(records: Sequence[results.Record], split: str) -> dict[str, list[tupl
         "baseline student": [(alpha, list(values.values())) for alpha, values in of.baseline(here).items()],
         "student of the hard teacher, T rising": [point(key, values) for key, values in distilled.items() if key in gammas and key[0] == 0],
         "student of smoothed teachers, T = 1": [point(key, values) for key, values in distilled.items() if key in gammas and key[1] == 1],
-        "hard teacher, no dark knowledge": [point(key, values) for key, values in control.items()
-                                                               if key in gammas and key[0] == 0],
+        "hard teacher, no dark knowledge": [point(key, values) for key, values in control.items() if key in gammas and key[0] == 0],
     }
     return {name: sorted(points) for name, points in found.items() if points}
 
