@@ -21,7 +21,8 @@ TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 8.0, 12.0, 16.0)
 def get_config(variant: str = ""):
     configs.check_variant(variant, ("smoke", "short", "grid"))
     recipe = variant if variant in ("smoke", "short") else ""
-    alphas, temperatures = ((0.0, 0.3, 0.6), (1.0, 2.0, 4.0, 8.0)) if recipe else (ALPHAS, TEMPERATURES)
+    alphas, temperatures = {"": (ALPHAS, TEMPERATURES), "short": ((0.0, 0.3, 0.6), (1.0, 2.0, 4.0, 8.0)),
+                            "smoke": ((0.0, 0.3), (1.0, 4.0))}[recipe]
     teacher, config = (configs.load(pathlib.Path(__file__).with_name(f"cifar10_{name}.py"), recipe) for name in ("resnet56", "alexnet"))
     config.data.augment = teacher.data.augment       # crop_flip, 32 x 32: the teacher sees what the student sees
     if variant == "short":

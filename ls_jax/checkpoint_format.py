@@ -58,6 +58,11 @@ def checksum(x: Shaped[Array, "..."], xp: Any = jnp) -> UInt32[Array, ""]:
 _checksum = jax.jit(checksum)  # one small program per shape and dtype: for all leaves at once it compiles for seconds
 
 
+def _checksums(leaves: dict[str, Any]) -> dict[str, Any]:
+    """One after another: on a CPU of several devices, programs in flight together wait for each other's collectives for ever."""
+    return {name: jax.device_get(_checksum(x)) for name, x in leaves.items()}
+
+
 @functools.cache
 def orbax() -> Any:
     """Orbax, imported when first needed (0.4 s), and quiet.
@@ -106,7 +111,7 @@ def nest(leaves: dict[str, Any], key: Any = str) -> dict[Any, Any]:
 
 def seal(step: int, leaves: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
     """The checkpoint's JSON: format, step, the leaves' shapes, dtypes and checksums, and its own checksum."""
-    sums = jax.device_get({name: _checksum(x) for name, x in leaves.items()})
+    sums = _checksums(leaves)
     table = {name: {"shape": list(x.shape), "dtype": str(x.dtype), "checksum": int(sums[name])}
              for name, x in leaves.items()}
     content = json.loads(json.dumps({"format": FORMAT, "step": step, "leaves": table, "metadata": metadata}))
@@ -141,7 +146,7 @@ def restore(path: pathlib.Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
         problem = damage
     if _on_any_process(problem is not None):
         raise problem or Damaged("another process cannot read it")
-    sums = jax.device_get({name: _checksum(x) for name, x in leaves.items()})
+    sums = _checksums(leaves)
     _check_sums(sums, content["leaves"])
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves.values()), content["metadata"]
 

@@ -173,6 +173,7 @@ def smoke(config: ml_collections.ConfigDict) -> None:
     config.batch_size = 16
     config.sweep.seed = (0,)
     config.data.train_examples = 200
+    config.data.holdout = min(config.data.holdout, 500)
     config.evaluate.every = config.checkpoint.every = config.log.every = 3
     config.evaluate.train_examples = 200
     config.information.update(examples=40, views=6)
