@@ -135,4 +135,4 @@ def test_sentence(finding, words):
 @pytest.mark.parametrize("name", paper_claims.CLAIMS)
 def test_every_claim_is_documented(name):
     claim = paper_claims.CLAIMS[name]
-    assert claim.statement.endswith((".", ".)")) and claim.quote and ("Section" in claim.place or "Table" in claim.place)
+    assert claim.statement.endswith((".", ".)")) and claim.quote and claim.place

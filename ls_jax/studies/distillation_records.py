@@ -115,10 +115,11 @@ def _diffusion(rows, split, similar, features):
             member, row = taught[temperature]
             alike = similar.get(row["seed"], similar.get(None))
             own = features(member, split) if reference and temperature > 1 and alike is not None else None
-            if own:
+            moved = distillation.diffusion(own[0], reference[0], own[1], alike) if own else float("nan")
+            if np.isfinite(moved):  # a student whose classes have all become one has no distances to compare
                 yield ({"quantity": "diffusion", "split": split, "teacher": row["teacher"], "teacher_alpha": row["teacher_alpha"],
                         "temperature": temperature, "seed": row["seed"], "examples": len(own[1])},
-                       distillation.diffusion(own[0], reference[0], own[1], alike))
+                       moved)
 
 
 def _grouped(measured):
