@@ -50,6 +50,8 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     restored = checkpoint.Checkpoints(workdir).restore_latest(this.abstract_state())
     if restored is None:
         raise nothing
+    if restored[0] < config.steps and meshes.is_primary():
+        print(f"{workdir} holds no checkpoint after step {restored[0]} of {config.steps}: this studies an unfinished training", flush=True)
     with _recorded(this, workdir):
         records = _study(this, this.layout.split(restored[1]), workdir)
     _present(this, records, workdir)
@@ -145,7 +147,8 @@ def _present(this, records, workdir):
         print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
     for name, findings in paper_claims.check(records).items():
         for finding in findings:
-            print(f"claim: {name}, {finding['split']} split, α = {finding['alpha']:g}: {claims.sentence(finding)}")
+            where = "".join(f", {field.replace('_', ' ')} {value}" for field, value in finding["hyper"].items())
+            print(f"claim: {name}, {finding['split']} split, α = {finding['alpha']:g}{where}: {claims.sentence(finding)}")
     print(f"report: {reports.write(workdir, this.dataset)}")
 
 
