@@ -1,8 +1,9 @@
 """`python -m ls_jax.main --config=configs/NAME.py[:smoke|:short] --workdir=DIR [--mode=MODE] [--config.field=value ...]`
 
 MODE is run (the default: train or resume, then evaluate, study and report), train, study (from the workdir's last
-checkpoint), report (from the results of one workdir, or of several: --workdir=A,B) or analyze (--predictions=FILE.npz, what any
-framework's network predicted; no training). This is the only file that knows absl.
+checkpoint), report (from the results of one workdir, or of several: --workdir=A,B), analyze (--predictions=FILE.npz, what any
+framework's network predicted; no training) or reproduce (every experiment of the paper whose data is there, at a --scale, and one
+report). This is the only file that knows absl.
 """
 import os
 import pathlib
@@ -14,11 +15,13 @@ from ml_collections import config_flags
 
 from ls_jax.errors import Interrupted, UserError
 
-MODES = ("run", "train", "study", "report", "analyze")
+MODES = ("run", "train", "study", "report", "analyze", "reproduce")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives: checkpoints, logs, predictions, results, report.")
 _MODE = flags.DEFINE_enum("mode", "run", MODES, "What to do.")
 _PREDICTIONS = flags.DEFINE_string("predictions", None, "analyze: a npz file with logits and labels.")
+_SCALE = flags.DEFINE_enum("scale", "short", ("smoke", "short", "paper"), "reproduce: seconds each, for a laptop, or the paper's lengths.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "reproduce: where the TFDS builds are (the experiments' config.data.dir).")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several processes.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are.")
 _PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
@@ -41,6 +44,11 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """The modes, once the flags are parsed."""
+    if _WORKDIR.value is None:
+        raise UserError("--workdir=DIR is missing: where the run shall live, e.g. --workdir=runs/digits")
+    workdir = pathlib.Path(_WORKDIR.value)
+    if _MODE.value == "reproduce":
+        return _reproduce(workdir)
     from ls_jax import xla_flags
     if _CONFIG.value is None or _CONFIG.value.model.name != "mlp":  # they are for convolutions, and cost an MLP a tenth
         xla_flags.set_cpu_flags()  # before JAX starts its backends
@@ -51,10 +59,7 @@ def run() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "ls_jax", "compiled"))
-    if _WORKDIR.value is None:
-        raise UserError("--workdir=DIR is missing: where the run shall live, e.g. --workdir=runs/digits")
     mesh.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, auto=_DISTRIBUTED.value)
-    workdir = pathlib.Path(_WORKDIR.value)
     if _MODE.value == "report":
         experiment.report([pathlib.Path(part) for part in _WORKDIR.value.split(",")])
     elif _MODE.value == "analyze":
@@ -65,6 +70,18 @@ def run() -> None:
         raise UserError("--config=configs/NAME.py is missing: which experiment to run, e.g. --config=configs/digits_mlp.py")
     else:
         {"run": experiment.run, "train": experiment.train, "study": experiment.study}[_MODE.value](_CONFIG.value, workdir)
+
+
+def _reproduce(workdir):
+    if _CONFIG.value is not None:
+        raise UserError("--mode=reproduce takes no --config: it runs every experiment in configs/ that the paper has")
+    if _PROCESSES.value or _DISTRIBUTED.value:
+        raise UserError("--mode=reproduce is for one process; on several hosts launch its experiments one by one (--mode=run)")
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # the experiments are processes of their own, which need the accelerator
+    from ls_jax import reproduce
+    reproduce.run(workdir, _SCALE.value, _DATA_DIR.value)
 
 
 def parse(argv: list[str]) -> list[str]:

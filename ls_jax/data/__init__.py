@@ -1,4 +1,6 @@
 """Data sets by name, whole in host memory: digits (embedded), a TFDS name, folder:PATH or npz:PATH."""
+import pathlib
+
 import ml_collections
 import numpy as np
 
@@ -6,7 +8,7 @@ from ls_jax.data import digits, folder, noise, npz, tfds_build
 from ls_jax.data.dataset import Dataset, Split
 from ls_jax.errors import UserError
 
-__all__ = ["Dataset", "Split", "load"]
+__all__ = ["Dataset", "Split", "check", "load"]
 
 SPLIT_SEED = 190602629  # of hold-outs and training subsets; never a run's seed, so that all runs share one split
 
@@ -32,6 +34,20 @@ def load(data: ml_collections.ConfigDict) -> Dataset:
     else:
         dataset = tfds_build.load(data.name, data.dir)
     return _noisy(_subset(dataset, data.holdout, data.train_examples), data.get("label_noise"))
+
+
+def check(data: ml_collections.ConfigDict) -> None:
+    """Whether the data set is there, without reading it.
+
+    Raises:
+        UserError: it is not, with what to do.
+    """
+    kind, _, path = data.name.partition(":")
+    if kind in ("folder", "npz"):
+        if not pathlib.Path(path).exists():
+            raise UserError(f"data.name={data.name!r}: {path} does not exist")
+    elif data.name != "digits":
+        tfds_build.check(data.name, data.dir)
 
 
 def _noisy(dataset: Dataset, rate: float | None) -> Dataset:

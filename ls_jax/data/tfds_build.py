@@ -49,6 +49,11 @@ def load(name: str, data_dir: str | None) -> Dataset:
     return Dataset(name, tuple(builder.info.features["label"].names), splits)
 
 
+def check(name: str, data_dir: str | None) -> None:
+    """Whether the data set is prepared; raises UserError, with the command that prepares it, unless it is."""
+    _builder(name, data_dir)
+
+
 def _builder(name: str, data_dir: str | None) -> Any:
     """The TFDS builder of a data set that is prepared as ARRAY_RECORD."""
     import tensorflow_datasets as tfds  # half a second, so only when needed

@@ -30,28 +30,31 @@ class Run(NamedTuple):
     dataset: Any                        # a data.Dataset for its pictures, or None
 
 
-def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None) -> pathlib.Path:
+def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, page: pathlib.Path | None = None,
+          opening: str = "") -> pathlib.Path:
     """Draw the figures and write report.html from the workdirs' files; returns its path.
 
-    Of several workdirs each keeps its figures, and the one page about all is the first's report_together.html.
+    Of several workdirs each keeps its figures, and the one page about all is the first's report_together.html, or `page`.
 
     Args:
         workdirs: where experiments or analyses are.
         dataset: the data set of a single workdir, for the pictures in the explorer; None: it is loaded if it is at hand.
+        page: where to write, instead.
+        opening: HTML that comes before the first run's sections; they have the ids run0, run1, ... where there is one.
     """
     workdirs = [workdirs] if isinstance(workdirs, pathlib.Path) else list(workdirs)
     runs = [load(workdir, dataset) for workdir in workdirs]
-    together = len(runs) > 1
-    body = "\n".join((f"<h2 id='run{i}'>{html.escape(run.title)}</h2><p class='soft'>{html.escape(run.subtitle)}</p>" if together
+    together = len(runs) > 1 or bool(opening)
+    body = opening + "\n".join((f"<h2 id='run{i}'>{html.escape(run.title)}</h2><p class='soft'>{html.escape(run.subtitle)}</p>" if together
                       else "") + body_of(run, 1 / len(runs)) for i, run in enumerate(runs))
     links = "".join(f"<a href='#run{i}'>{html.escape(run.title)}</a>" for i, run in enumerate(runs))
-    page = string.Template((HERE / "page.html").read_text()).substitute(
+    content = string.Template((HERE / "page.html").read_text()).substitute(
         title=html.escape("; ".join(run.title for run in runs)),
         subtitle=html.escape(f"{len(runs)} experiments" if together else f"{runs[0].title}: {runs[0].subtitle}"),
         navigation=f"<nav>{links}</nav>" if together else "", body=body, script=(HERE / "explorer.js").read_text())
-    path = workdirs[0] / ("report_together.html" if together else "report.html")
-    path.write_text(page, encoding="utf-8")
-    return path
+    page = page or workdirs[0] / ("report_together.html" if together else "report.html")
+    page.write_text(content, encoding="utf-8")
+    return page
 
 
 def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
