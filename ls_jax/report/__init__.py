@@ -45,9 +45,9 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
     workdirs = [workdirs] if isinstance(workdirs, pathlib.Path) else list(workdirs)
     runs = [load(workdir, dataset) for workdir in workdirs]
     together = len(runs) > 1 or bool(opening)
-    body = opening + "\n".join((f"<h2 id='run{i}'>{html.escape(run.title)}</h2><p class='soft'>{html.escape(run.subtitle)}</p>" if together
+    body = opening + "\n".join((f"<h2 id='run{i}'>{html.escape(f'{run.workdir.name}: {run.title}')}</h2><p class='soft'>{html.escape(run.subtitle)}</p>" if together
                       else "") + body_of(run, 1 / len(runs)) for i, run in enumerate(runs))
-    links = "".join(f"<a href='#run{i}'>{html.escape(run.title)}</a>" for i, run in enumerate(runs))
+    links = "".join(f"<a href='#run{i}'>{html.escape(run.workdir.name)}</a>" for i, run in enumerate(runs))
     content = string.Template((HERE / "page.html").read_text()).substitute(
         title=html.escape("; ".join(run.title for run in runs)),
         subtitle=html.escape(f"{len(runs)} experiments" if together else f"{runs[0].title}: {runs[0].subtitle}"),

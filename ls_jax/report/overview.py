@@ -36,7 +36,7 @@ def section(plan: Sequence[Any], found: Mapping[str, Sequence[results.Record]], 
         f"{_links([each.name for each in plan if item in each.shows], place)}</td></tr>" for item, what in PAPER.items())
     left_out = "".join(f"<li>{html.escape(name)}: {html.escape(state.removeprefix('left out: '))}</li>"
                        for name, state in states.items() if state.startswith("left out"))
-    return ("<h2>The paper, result by result</h2><div class='wide'><table><tr><th>the paper's</th><th>what it shows</th>"
+    return ("<h2>The paper, result by result</h2><div class='wide'><table class='text'><tr><th>the paper's</th><th>what it shows</th>"
             f"<th>here</th></tr>{rows}</table></div>{_claims(found, place)}"
             + (f"<h3>Left out</h3><ul>{left_out}</ul>" if left_out else ""))
 
@@ -55,7 +55,7 @@ def _claims(found, place):
                    + "".join(f"<td>{_links(rows[claim].get(verdict, []), place, '')}</td>" for verdict in verdicts) + "</tr>"
                    for claim in paper_claims.CLAIMS if claim in rows)
     return ("<h3>Its claims</h3><p class='soft'>Verdicts of the runs on this page; a run is named twice where splits or smoothings "
-            f"differ. Claims of later work follow the paper's.</p><div class='wide'><table class='claims'><tr><th>claim</th>"
+            f"differ. Claims of later work follow the paper's.</p><div class='wide'><table class='text'><tr><th>claim</th>"
             f"{_headings(verdicts)}</tr>{body}</table></div>")
 
 
