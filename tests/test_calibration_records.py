@@ -131,5 +131,5 @@ def test_one_network_without_smoothing():
     assert not results.select(found, quantity="best alpha")
     assert len(calibration_tables.cells(found, "test")) == 3 and calibration_tables.verdict(found, "test")
     assert calibration_tables.table_3(found, "test", "one")[2][3] == ""
-    plots.plt.close(calibration_plots.error_against_alpha(found, "test"))
+    assert calibration_plots.error_against_alpha(found, "test").axes
     assert list(calibration_plots.curves(found, "test"))

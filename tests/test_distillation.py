@@ -82,6 +82,8 @@ def test_diffusion_sees_similar_classes_draw_near_and_nothing_else():
     back = distillation.diffusion(features, drawn, labels, similar)
     assert back == pytest.approx(-distillation.diffusion(drawn, features, labels, similar))
     assert distillation.diffusion(7 * features, features, labels, similar) == pytest.approx(0, abs=1e-12)
+    with np.errstate(all="raise"):  # classes that have become one
+        assert np.isnan(distillation.diffusion(0 * features, features, labels, similar))
 
 
 @pytest.fixture

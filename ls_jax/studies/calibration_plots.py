@@ -8,7 +8,6 @@ from jaxtyping import Float
 from ls_jax import results
 from ls_jax.studies import bootstrap, plots
 from ls_jax.studies.calibration_records import BINS
-from ls_jax.studies.plots import plt
 
 FEW = 10  # examples: bins of fewer are drawn as unsure
 
@@ -46,8 +45,8 @@ def reliability_diagram(drawn: Mapping[str, Curve], title: str = "") -> Any:
     A line joins the bins' means over all seeds; thin lines are the seeds; the band is a 95 % interval over examples (Wilson's, on
     one seed's worth of them). Bins with fewer than FEW examples a seed are hollow markers without a band.
     """
-    with plt.rc_context(plots.STYLE):
-        figure, (axis, below) = plt.subplots(2, 1, figsize=(4.8, 6.6), sharex=True, layout="constrained", height_ratios=(3.2, 1))
+    with plots.rc_context(plots.STYLE):
+        figure, (axis, below) = plots.subplots(2, 1, figsize=(4.8, 6.6), sharex=True, height_ratios=(3.2, 1))
         axis.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="calibrated")
         for place, (label, curve) in enumerate(drawn.items()):
             _draw(axis, below, label, curve, place, len(drawn))
@@ -86,8 +85,8 @@ def error_against_alpha(records: Sequence[results.Record], split: str) -> Any:
     plain, debiased = (_sorted(results.select(here, quantity=quantity)) for quantity in ("ece", "debiased ece"))
     fitted_on = results.select(here, quantity="temperature")[0]["fitted_on"]
     scaled = _sorted(results.select(here, quantity="scaled ece", fitted_on=fitted_on, criterion="nll"))
-    with plt.rc_context(plots.STYLE):
-        figure, axis = plt.subplots(figsize=(5.2, 3.8), layout="constrained")
+    with plots.rc_context(plots.STYLE):
+        figure, axis = plots.subplots(figsize=(5.2, 3.8))
         low, high = np.transpose([record["examples_interval"] for record in debiased])
         axis.fill_between([record["alpha"] for record in debiased], low, high, color=plots.COLOURS[2], alpha=0.2, linewidth=0)
         for series, label, colour, marker in ((plain, "smoothed, T = 1", plots.COLOURS[2], "^"),

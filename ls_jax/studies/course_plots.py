@@ -6,7 +6,6 @@ import numpy as np
 
 from ls_jax import results
 from ls_jax.studies import plots
-from ls_jax.studies.plots import plt
 
 COLLAPSE = {"nc1": "NC1, within over between", "nc2 logits": "NC2 (Guo et al.)", "nc2 angles": "NC2, spread of cosines",
             "nc3": "NC3, duality", "nc4": "NC4, not the nearest mean", "class separation": "class separation R²"}
@@ -20,8 +19,8 @@ def information(records: Sequence[results.Record]) -> Any:
     """
     here = [record for record in results.select(records, study="information", estimator="gaussian") if "baseline_alpha" not in record]
     panels = sorted({record["draws"] for record in here}, reverse=True)
-    with plt.rc_context(plots.STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(4.8 * len(panels), 3.6), sharey=True, layout="constrained", squeeze=False)
+    with plots.rc_context(plots.STYLE):
+        figure, axes = plots.subplots(1, len(panels), figsize=(4.8 * len(panels), 3.6), sharey=True, squeeze=False)
         for axis, views in zip(axes[0], panels):
             _lines(axis, results.select(here, draws=views, outer="fresh"), "-", ", fresh draw")
             _lines(axis, results.select(here, draws=views, outer="reused"), "--", ", reused draw")
@@ -41,8 +40,8 @@ def collapse(records: Sequence[results.Record]) -> Any:
     here = [record for record in results.select(records, study="representation", split="train")
             if "step" in record and "baseline_alpha" not in record]
     shown = [name for name in COLLAPSE if results.select(here, quantity=name)]
-    with plt.rc_context(plots.STYLE):
-        figure, axes = plt.subplots(2, 3, figsize=(11, 6), sharex=True, layout="constrained")
+    with plots.rc_context(plots.STYLE):
+        figure, axes = plots.subplots(2, 3, figsize=(11, 6), sharex=True)
         for axis, quantity in zip(axes.flat, shown):
             _lines(axis, results.select(here, quantity=quantity), "-")
             axis.set(title=COLLAPSE[quantity], yscale="log" if quantity in LOGARITHMIC else "linear")
@@ -59,8 +58,8 @@ def against_alpha(records: Sequence[results.Record]) -> Any:
     separation = [record for record in results.select(plain, study="representation", quantity="class separation") if "step" not in record]
     probes = results.select(plain, study="transfer", quantity="probe accuracy")
     panels = [("class separation R²", "split", separation), *([("probe accuracy, test split", "data", probes)] if probes else [])]
-    with plt.rc_context(plots.STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.4), layout="constrained", squeeze=False)
+    with plots.rc_context(plots.STYLE):
+        figure, axes = plots.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.4), squeeze=False)
         for axis, (title, field, found) in zip(axes[0], panels):
             for colour, name in zip(plots.COLOURS, dict.fromkeys(record[field] for record in found)):
                 series = sorted(results.select(found, **{field: name}), key=lambda record: record["alpha"])

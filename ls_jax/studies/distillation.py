@@ -60,10 +60,13 @@ def diffusion(features: Float[np.ndarray, "examples features"], reference: Float
     the dissimilar classes] - [over the similar ones]. Above 0, representations diffuse towards similar classes; the networks' scales
     cancel. It follows Chandrasegaran et al. 2022, who compare such distances at a higher T with those at T = 1; their index's exact
     formula was not found, so its numbers are not theirs. `similar` should come from a third network, such as the teacher: the
-    reference's own nearest classes tend to be farther in any other network.
+    reference's own nearest classes tend to be farther in any other network. NaN where classes have collapsed into one.
     """
     classes = np.unique(labels)
-    ratio = np.log(_centroid_distances(features, labels, classes) / _centroid_distances(reference, labels, classes))
+    own, before = (_centroid_distances(each, labels, classes) for each in (features, reference))
+    if not (own.all() and before.all()):
+        return float("nan")
+    ratio = np.log(own / before)
     near = similar[np.ix_(classes, classes)]
     far = ~near & ~np.eye(len(classes), dtype=bool)
     usable = near.any(axis=1) & far.any(axis=1)

@@ -7,7 +7,6 @@ import numpy as np
 from ls_jax import results
 from ls_jax.studies import distillation_records as of
 from ls_jax.studies import plots
-from ls_jax.studies.plots import plt
 
 TEACHER, BASELINE, SCALED, CONTROL = "#0072B2", "#56B4E9", "#D55E00", "#888888"
 
@@ -34,8 +33,8 @@ def figure_5(records: Sequence[results.Record], split: str) -> Any:
     style = {"teacher": (TEACHER, "-", "o"), "baseline student": (BASELINE, "-", "s"),
              "student of the hard teacher, T rising": (SCALED, "--", "^"), "student of smoothed teachers, T = 1": (TEACHER, "--", "D"),
              "hard teacher, no dark knowledge": (CONTROL, ":", "v")}
-    with plt.rc_context(plots.STYLE):
-        figure, axis = plt.subplots(figsize=(5.6, 4.2), layout="constrained")
+    with plots.rc_context(plots.STYLE):
+        figure, axis = plots.subplots(figsize=(5.6, 4.2))
         for name, points in curves(records, split).items():
             colour, line, marker = style[name]
             x, middle = [gamma for gamma, _ in points], np.array([np.mean(values) for _, values in points])
@@ -62,8 +61,8 @@ def grid(records: Sequence[results.Record], split: str) -> Any | None:
     difference = np.array([[against[alpha, t]["mean"] if (alpha, t) in against else np.nan for t in temperatures] for alpha in alphas])
     sure = [[(alpha, t) in against and _excludes_zero(against[alpha, t]["interval"]) for t in temperatures] for alpha in alphas]
     reach = np.nanmax(np.abs(difference), initial=1e-9)
-    with plt.rc_context(plots.STYLE | {"axes.grid": False}):
-        figure, axes = plt.subplots(1, 2, figsize=(10, 0.5 * len(alphas) + 1.6), layout="constrained")
+    with plots.rc_context(plots.STYLE | {"axes.grid": False}):
+        figure, axes = plots.subplots(1, 2, figsize=(10, 0.5 * len(alphas) + 1.6))
         for axis, values, bold, options, title in (
                 (axes[0], mean, np.zeros_like(mean, bool), dict(cmap="viridis"), f"students' {split} accuracy, %"),
                 (axes[1], difference, sure, dict(cmap="RdBu", vmin=-reach, vmax=reach), "minus the hard teacher's, same T and seed")):

@@ -1,13 +1,14 @@
-"""Figures, as PNG for screens and PDF for papers; colours that colour-blind readers can tell apart (Okabe and Ito 2008)."""
+"""Figures, as PNG for screens and PDF for papers; colours that colour-blind readers can tell apart (Okabe and Ito 2008).
+
+They are made without pyplot, so that its backend and its figures stay the caller's; a notebook shows one that a cell returns.
+"""
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen)
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 STYLE = {
@@ -17,13 +18,19 @@ STYLE = {
 
 
 def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
-    """Write PATH.png and PATH.pdf and close the figure; returns the files."""
+    """Write PATH.png and PATH.pdf; returns the files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_suffix(suffix) for suffix in (".png", ".pdf")]
     for file in files:
         figure.savefig(file)
-    plt.close(figure)
     return files
+
+
+def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    """A figure of this size in inches and its axes, as pyplot's function of this name."""
+    figure = Figure(figsize=figsize, layout="constrained")
+    height_ratios = options.pop("height_ratios", None)
+    return figure, figure.subplots(rows, columns, gridspec_kw={"height_ratios": height_ratios}, **options)
 
 
 def learning_curves(rows: Sequence[dict[str, Any]], split: str, by: str = "alpha") -> Any:
@@ -34,8 +41,8 @@ def learning_curves(rows: Sequence[dict[str, Any]], split: str, by: str = "alpha
     """
     panels = [("train", "loss", "training loss (smoothed targets)"), (split, "accuracy", f"{split} accuracy"),
               (split, "nll", f"{split} NLL (hard labels)")]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(11, 3.2), layout="constrained")
+    with rc_context(STYLE):
+        figure, axes = subplots(1, len(panels), figsize=(11, 3.2))
         for axis, (of, quantity, title) in zip(axes, panels):
             here = [row for row in rows if row["split"] == of and row.get(quantity) is not None]
             for colour, value in zip(COLOURS, sorted({row[by] for row in here})):

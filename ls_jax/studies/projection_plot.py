@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from ls_jax import predictions
 from ls_jax.studies import projection
-from ls_jax.studies.plots import COLOURS, STYLE, plt
+from ls_jax.studies.plots import COLOURS, STYLE, rc_context, subplots
 from ls_jax.studies.triples import Triple
 
 EXAMPLES = 100    # of each class, as the paper
@@ -89,9 +89,8 @@ def chosen_members(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]
 def figure(rows: Sequence[Row]) -> Any:
     """The panels as a matplotlib figure; axes are shared by each pair of columns, in scale, and centred on 0 as the paper's."""
     columns = max(len(row.panels) for row in rows)
-    with plt.rc_context(STYLE):
-        drawn, axes = plt.subplots(len(rows), columns, figsize=(0.9 + 2.55 * columns, 2.6 * len(rows) + 0.25), squeeze=False,
-                                   layout="constrained")
+    with rc_context(STYLE):
+        drawn, axes = subplots(len(rows), columns, figsize=(0.9 + 2.55 * columns, 2.6 * len(rows) + 0.25), squeeze=False)
         for across, above, row in zip(axes, (None, *rows), rows):
             for column, (axis, panel) in enumerate(zip(across, row.panels)):
                 pair = row.panels[column // 2 * 2:column // 2 * 2 + 2]
