@@ -2,9 +2,24 @@
 import pathlib
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 version = {}
 exec((pathlib.Path(__file__).parent / "ls_jax" / "version.py").read_text(), version)
+
+
+class WithConfigs(build_py):
+    """Puts configs/ into a built package; an editable one has it beside itself."""
+
+    def run(self):
+        """Build, then copy."""
+        super().run()
+        if not self.editable_mode:
+            target = pathlib.Path(self.build_lib, "ls_jax", "configs")
+            target.mkdir(exist_ok=True)
+            for file in pathlib.Path("configs").glob("*.py"):
+                self.copy_file(str(file), str(target / file.name))
+
 
 setup(
     name="ls_jax",
@@ -13,6 +28,7 @@ setup(
     long_description=pathlib.Path(__file__).with_name("README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    cmdclass={"build_py": WithConfigs},
     packages=find_packages(include=["ls_jax", "ls_jax.*"]),
     package_data={"ls_jax.data": ["*.npz"], "ls_jax.report": ["page.html", "explorer.js"]},
     python_requires=">=3.11",

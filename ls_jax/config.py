@@ -151,13 +151,25 @@ def follow(student: ml_collections.ConfigDict, *teachers: ml_collections.ConfigD
 
 
 def load(path: str | pathlib.Path, variant: str = "") -> ml_collections.ConfigDict:
-    """The config that `get_config` of a Python file makes; FILE.py:VARIANT on the command line."""
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"config file {path} does not exist; configs/ holds one per experiment")
-    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+    """The config that `get_config` of a Python file makes; FILE.py:VARIANT on the command line. The file is what `find` finds."""
+    path = find(path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(variant) if variant else module.get_config()
+
+
+def find(path: str | pathlib.Path) -> pathlib.Path:
+    """A config file as it is named; else, so that configs/NAME.py is found from any directory, the one that came with ls_jax.
+
+    Raises:
+        UserError: there is none.
+    """
+    package = pathlib.Path(__file__).parent
+    for place in (pathlib.Path(), package, package.parent):  # an installed package holds configs/, a clone has it beside the package
+        if (place / path).is_file():
+            return place / path
+    raise UserError(f"config file {path} does not exist; configs/ holds one per experiment")
 
 
 def check_variant(variant: str, known: tuple[str, ...]) -> None:

@@ -85,22 +85,24 @@ def _reproduce(workdir):
 
 
 def parse(argv: list[str]) -> list[str]:
-    """absl's parsing, with config names checked first, since config_flags answers a typo with "AttributeError: 'typo'"."""
+    """absl's parsing, with the config found and its names checked first: config_flags answers a typo with "AttributeError: 'typo'"."""
     try:
-        _check_config(argv)
-        return flags.FLAGS(argv)
+        return flags.FLAGS(_check_config(argv))
     except (flags.Error, UserError, TypeError, ValueError) as error:
         sys.exit(_complain(error))
 
 
 def _check_config(argv):
+    """The arguments, naming the config's file as it was found."""
     paths = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
     names = [a[len("--config."):].split("=", 1)[0] for a in argv if a.startswith("--config.")]
     if not paths:
-        return
+        return argv
     from ls_jax import config
-    path, _, variant = paths[-1].partition(":")
+    path, colon, variant = paths[-1].partition(":")
     config.check_overrides(config.load(path, variant), names)
+    found = f"--config={config.find(path)}{colon}{variant}"
+    return [found if a == f"--config={paths[-1]}" else a for a in argv]
 
 
 def _complain(error):

@@ -1,5 +1,7 @@
 """Every config file, at every variant: valid, serialisable, and able to take its steps in :smoke."""
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -64,3 +66,11 @@ def test_the_full_model_has_the_papers_shape(path, stand_in):
     output = jax.eval_shape(steps.predict, state, batch)
     width = {"mlp": config.model.get("hidden", (0,))[-1], "alexnet": 192, "resnet": config.model.get("widths", (0,))[-1]}[config.model.name]
     assert output.logits.shape == (4, classes) and output.features.shape == (4, width)
+
+
+def test_an_installed_package_holds_them(tmp_path):
+    pytest.importorskip("setuptools", reason="builds the package with setuptools, which is not here")
+    build = [sys.executable, "setup.py", "-q", "egg_info", f"--egg-base={tmp_path}", "build_py", f"--build-lib={tmp_path}"]
+    subprocess.run(build, cwd=FILES[0].parents[1], check=True, capture_output=True)
+    assert sorted(file.name for file in (tmp_path / "ls_jax" / "configs").iterdir()) == [file.name for file in FILES]
+    assert (tmp_path / "ls_jax" / "data" / "digits.npz").exists()

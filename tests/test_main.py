@@ -80,6 +80,15 @@ def test_what_is_missing_is_asked_for(command, tmp_path):
     assert "holds no checkpoint to study" in command(DIGITS, "--mode=study")[2]
 
 
+def test_configs_are_found_from_anywhere(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command("--config=configs/digits_mlp.py:smoke", "--config.steps=3")
+    assert status == 0 and "report: " in out, err
+    (tmp_path / "configs").mkdir()  # but the one that is named comes first
+    (tmp_path / "configs" / "digits_mlp.py").write_text("def get_config(): raise ValueError('mine')")
+    assert "mine" in command("--config=configs/digits_mlp.py")[2]
+
+
 def test_an_unwritable_workdir_is_named(command, tmp_path):
     (tmp_path / "file").write_text("")
     status, _, err = command(DIGITS, workdir=tmp_path / "file" / "run")
