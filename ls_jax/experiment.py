@@ -17,7 +17,6 @@ from ls_jax.studies import (
     accuracy,
     calibration_records,
     calibration_tables,
-    claims,
     distillation_records,
     paper_claims,
     projection,
@@ -145,10 +144,8 @@ def _present(this, records, workdir):
             print(calibration_tables.verdict(records, split) + "\n" if results.select(records, study="calibration") else "")
     for record in results.select(records, study="training", quantity="diverged at step"):
         print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
-    for name, findings in paper_claims.check(records).items():
-        for finding in findings:
-            where = "".join(f", {field.replace('_', ' ')} {value}" for field, value in finding["hyper"].items())
-            print(f"claim: {name}, {finding['split']} split, α = {finding['alpha']:g}{where}: {claims.sentence(finding)}")
+    for line in paper_claims.lines(records):
+        print(f"claim: {line}")
     print(f"report: {reports.write(workdir, this.dataset)}")
 
 

@@ -10,7 +10,7 @@ from ls_jax.studies import (
     projection_claims,
     representation_claims,
 )
-from ls_jax.studies.claims import Claim, Finding
+from ls_jax.studies.claims import Claim, Finding, sentence
 
 CLAIMS: dict[str, Claim] = {**accuracy_claims.CLAIMS, **projection_claims.CLAIMS, **calibration_claims.CLAIMS, **distillation_claims.CLAIMS,
                             **information_claims.CLAIMS, **representation_claims.CLAIMS}
@@ -20,3 +20,10 @@ def check(records: Sequence[results.Record]) -> dict[str, list[Finding]]:
     """The findings on every claim that the records say anything about, by the claim's name."""
     found = {name: claim.check(records) for name, claim in CLAIMS.items()}
     return {name: findings for name, findings in found.items() if findings}
+
+
+def lines(records: Sequence[results.Record]) -> list[str]:
+    """Each finding's verdict as a line; of records of one study, the findings on that study's claims."""
+    return [f"{name}, {finding['split']} split, α = {finding['alpha']:g}"
+            + "".join(f", {field.replace('_', ' ')} {value}" for field, value in finding["hyper"].items()) + f": {sentence(finding)}"
+            for name, findings in check(records).items() for finding in findings]
