@@ -5,7 +5,6 @@ accelerator's memory are a process's; what it prints is in DIR/NAME.log. So a ru
 given again, and what is finished stays.
 """
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -20,7 +19,6 @@ from ls_jax.errors import Interrupted, UserError
 from ls_jax.report import overview
 
 SCALES = ("smoke", "short", "paper")
-CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
 
 class Experiment(NamedTuple):
@@ -67,7 +65,7 @@ def run(workdir: pathlib.Path, scale: str, data_dir: str | None) -> None:
         data_dir: where the TFDS builds are; None: TFDS's own place.
 
     Raises:
-        UserError: there is no configs/, the workdir holds another scale, or an experiment failed (after all others were run).
+        UserError: the workdir holds another scale, or an experiment failed (after all others were run).
         Interrupted: after SIGTERM, which the running experiment has been told.
     """
     steps = plan(workdir, scale, data_dir)
@@ -97,18 +95,16 @@ def plan(workdir: pathlib.Path, scale: str, data_dir: str | None) -> list[Step]:
     """What would be done for each experiment of PLAN.
 
     Raises:
-        UserError: there is no configs/, or the workdir holds an experiment at another scale.
+        UserError: the workdir holds an experiment at another scale.
     """
-    if not CONFIGS.is_dir():
-        raise UserError(f"--mode=reproduce reads the experiments from {CONFIGS}, which is not there: run it from a clone of the repository")
     return [_step(experiment, workdir / experiment.name, scale, data_dir) for experiment in PLAN]
 
 
 def _step(experiment, workdir, scale, data_dir):
-    file = CONFIGS / f"{experiment.name}.py"
+    file = configs.find(f"configs/{experiment.name}.py")
     variants = {"smoke": ("smoke",), "short": ("short", ""), "paper": ("",)}[scale]
     variant = next(each for each in variants if _has(file, each))
-    path = f"{os.path.relpath(file)}:{variant}".rstrip(":")
+    path = f"{file}:{variant}".rstrip(":")
     config = configs.load(file, variant)
     if data_dir is not None:
         config.data.dir = data_dir

@@ -133,8 +133,8 @@ def test_sentence(finding, words):
 
 
 def test_verdicts_as_lines_of_the_studies_that_the_records_are_of():
-    records = sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.1: 0.02}) + sweep("projection", "spread ratio", "test", {0.0: 1.0, 0.1: 0.5},
-                                                                                  classes=projection.ALL)
+    records = sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.1: 0.02})
+    records += sweep("projection", "spread ratio", "test", {0.0: 1.0, 0.1: 0.5}, classes=projection.ALL)
     held = "clusters are tighter, test split, α = 0.1: holds (n = 5)"
     assert paper_claims.lines(results.select(records, study="projection")) == [held]
     assert held in paper_claims.lines(records) and len(paper_claims.lines(records)) == 4

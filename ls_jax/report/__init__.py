@@ -45,8 +45,7 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
     workdirs = [workdirs] if isinstance(workdirs, pathlib.Path) else list(workdirs)
     runs = [load(workdir, dataset) for workdir in workdirs]
     together = len(runs) > 1 or bool(opening)
-    body = opening + "\n".join((f"<h2 id='run{i}'>{html.escape(f'{run.workdir.name}: {run.title}')}</h2><p class='soft'>{html.escape(run.subtitle)}</p>" if together
-                      else "") + body_of(run, 1 / len(runs)) for i, run in enumerate(runs))
+    body = opening + "\n".join((_heading(i, run) if together else "") + body_of(run, 1 / len(runs)) for i, run in enumerate(runs))
     links = "".join(f"<a href='#run{i}'>{html.escape(run.workdir.name)}</a>" for i, run in enumerate(runs))
     content = string.Template((HERE / "page.html").read_text()).substitute(
         title=html.escape("; ".join(run.title for run in runs)),
@@ -55,6 +54,11 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
     page = page or workdirs[0] / ("report_together.html" if together else "report.html")
     page.write_text(content, encoding="utf-8")
     return page
+
+
+def _heading(number, run):
+    return (f"<h2 id='run{number}'>{html.escape(f'{run.workdir.name}: {run.title}')}</h2>"
+            f"<p class='soft'>{html.escape(run.subtitle)}</p>")
 
 
 def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
