@@ -21,7 +21,7 @@ FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "dat
 
 CHOICES = {
     "loss.convention": losses.CONVENTIONS,
-    "model.name": tuple(models.MODELS),
+    "model.name": models.MODELS,
     "optimizer.schedule": tuple(optim.SCHEDULES),
     "optimizer.momentum_form": ("heavy_ball", "nesterov", "averaged"),
     "data.augment": tuple(augment.AUGMENTATIONS),

@@ -5,20 +5,26 @@
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 HERE = pathlib.Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 sys.path.insert(0, str(HERE.parent))
 
-from ls_jax import results  # noqa: E402
-from ls_jax.studies import claims, paper_claims, projection  # noqa: E402
+from ls_jax import reproduce, results  # noqa: E402
+from ls_jax.report import overview  # noqa: E402
+from ls_jax.studies import claims, distillation_claims, distillation_records, distillation_tables, paper_claims, projection  # noqa: E402
 
 RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the paper)
     "mnist_mlp": ("MNIST, 2 × 1200 units", "MNIST", "test", ""),
     "fashion_mnist_mlp": ("Fashion-MNIST, 2 × 1200 units", "Fashion, units", "test", ""),
     "fashion_mnist_alexnet": ("Fashion-MNIST, AlexNet", "Fashion, AlexNet", "test", ""),
     "cifar10_alexnet": ("CIFAR-10 (JPEG), AlexNet", "CIFAR-10", "validation", "86.8 ± 0.2 → 86.7 ± 0.3"),
+}
+DISTILLED = {  # folder: (data and networks, short)
+    "mnist_distill": ("MNIST, 2 × 1200 to 2 × 800 units", "MNIST"),
+    "fashion_mnist_distill": ("Fashion-MNIST, 2 × 1200 to 2 × 100 units", "Fashion, units"),
+    "digits_distill": ("digits, 2 × 128 to 16 units", "digits"),
 }
 
 
@@ -65,15 +71,34 @@ def calibration() -> Iterator[tuple[str, ...]]:
                smoothed, f"{regime['mean']:+.3f}, {regime['regime']}")
 
 
-def verdicts() -> Iterator[tuple[str, ...]]:
+def verdicts(runs: Sequence[str], names: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """One row a claim of the paper and smoothing, with a run's verdict in each column."""
-    found = {folder: paper_claims.check(results.read(HERE / folder)) for folder in RUNS}
-    where = lambda finding: (finding["split"] == "train", finding["alpha"])
-    for name in paper_claims.CLAIMS:
-        findings = [found[folder].get(name, ()) for folder in RUNS]
-        for train, alpha in sorted({where(finding) for claimed in findings for finding in claimed}):
-            chosen = [next((finding for finding in claimed if where(finding) == (train, alpha)), None) for claimed in findings]
-            yield (name, f"{'training' if train else 'held out'}, α = {alpha:g}", *(verdict(each) if each else "" for each in chosen))
+    found = {folder: paper_claims.check(results.read(HERE / folder)) for folder in runs}
+    where = lambda finding: (finding["split"] == "train", finding["alpha"], *finding["hyper"].items())
+    for name in names:
+        findings = [found[folder].get(name, ()) for folder in runs]
+        for train, alpha, *hyper in sorted({where(finding) for claimed in findings for finding in claimed}, key=str):
+            chosen = [next((finding for finding in claimed if where(finding) == (train, alpha, *hyper)), None) for claimed in findings]
+            varied = "".join(f", {field.replace('temperature', 'T')} = {value:g}" for field, value in hyper)
+            yield (name, f"{'training' if train else 'held out'}, α = {alpha:g}{varied}",
+                   *(verdict(each) if each else "" for each in chosen))
+
+
+def distillation() -> Iterator[tuple[str, ...]]:
+    """One row a network of the MNIST experiment: its test error beside the paper's and the replication's."""
+    folder = "mnist_distill"
+    if (HERE / folder / "results.json").exists():
+        records = results.read(HERE / folder)
+        _, _, *rows = distillation_tables.errors(records, distillation_records.held_out(records), mnist=True)
+        yield from rows
+
+
+def paper() -> Iterator[tuple[str, ...]]:
+    """One row a table or figure of the paper: what it shows, the experiments that show it here, and the folders with their results."""
+    for item, what in overview.PAPER.items():
+        names = [experiment.name for experiment in reproduce.PLAN if item in experiment.shows]
+        there = [f"[{name}]({link(name)})" for name in names if (HERE / name).exists()]
+        yield item, what, ", ".join(there), ", ".join(f"`{name}`" for name in names if not (HERE / name).exists())
 
 
 def verdict(finding: claims.Finding) -> str:
@@ -89,12 +114,18 @@ def link(folder: str) -> str:
 
 def tables() -> dict[str, str]:
     """The tables by the names of their marks in the README."""
+    distilled = [folder for folder in DISTILLED if (HERE / folder).exists()]
     return {
         "accuracy": table(("run", "split, examples", "accuracy % at α = 0", "at α = 0.1", "difference", "NLL", "spread ratio",
                            "paper, accuracy %"), accuracy()),
         "calibration": table(("run", "split", "hard, T = 1: ECE", "temperature scaling: ECE / T", "label smoothing: ECE / α",
                               "confidence minus accuracy, hard"), calibration()),
-        "claims": table(("claim", "where", *(short for _, short, _, _ in RUNS.values())), verdicts()),
+        "claims": table(("claim", "where", *(short for _, short, _, _ in RUNS.values())),
+                        verdicts(list(RUNS), [name for name in paper_claims.CLAIMS if name not in distillation_claims.CLAIMS])),
+        "distillation": table(("network", "error %", "n", "paper, %", "replication, %"), distillation()),
+        "distillation claims": table(("claim", "where", *(DISTILLED[folder][1] for folder in distilled)),
+                                     verdicts(distilled, distillation_claims.CLAIMS)),
+        "paper": table(("in the paper", "what it shows", "measured here", "configured, not yet run"), paper()),
     }
 
 
