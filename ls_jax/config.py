@@ -17,7 +17,8 @@ from ls_jax.data import augment
 from ls_jax.errors import UserError, did_you_mean
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
-FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information", "transfer")
+FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information", "transfer",
+                  "evaluate.tokens")
 
 CHOICES = {
     "loss.convention": losses.CONVENTIONS,
@@ -35,7 +36,7 @@ def default() -> ml_collections.ConfigDict:
     """Every field with its default."""
     config = ml_collections.ConfigDict()
     config.steps = 1000                      # training steps
-    config.batch_size = 128                  # examples per step, over all devices
+    config.batch_size = 128                  # examples per step, over all devices; of text the target's tokens, padding included
 
     # The grid: every combination is one member. Tuples, also of one value.
     config.sweep = ml_collections.ConfigDict(dict(
@@ -81,6 +82,7 @@ def default() -> ml_collections.ConfigDict:
         every=0,                             # steps between evaluations while training; 0: only at the end
         batch_size=500,
         train_examples=10_000,               # at most so many training examples are predicted, evenly spaced
+        tokens=10_000,                       # text: of each split the predictions of at most so many tokens are kept
     ))
 
     # Class triples by name or id, as in (("cat", "dog", "frog"),); (): the paper's, where the data set has some.
@@ -217,7 +219,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for alpha in config.sweep.alpha:
         if not 0 <= alpha < 1:
             raise UserError(f"config.sweep.alpha holds {alpha}: label smoothing must lie in [0, 1)")
-    for name in ("steps", "batch_size", "evaluate.batch_size", "information.examples", "log.every", "checkpoint.keep"):
+    for name in ("steps", "batch_size", "evaluate.batch_size", "evaluate.tokens", "information.examples", "log.every", "checkpoint.keep"):
         if get(config, name) < 1:
             raise UserError(f"config.{name}={get(config, name)} must be at least 1")
     if any(not 0 < boundary < 1 for boundary in config.optimizer.boundaries):

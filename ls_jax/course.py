@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float, Int
 
-from ls_jax import evaluate, results, rng, sweep
+from ls_jax import evaluate, models, results, rng, sweep
 from ls_jax import mesh as meshes
 from ls_jax.checkpoint import Checkpoints
 from ls_jax.data import memory, order
@@ -110,8 +110,8 @@ class Views:
 
 def _representation(this, states, arrays, members):
     """{member: its measures} on evenly spaced training examples, as many as are predicted at the end."""
-    index = evaluate.evenly_spaced(this.examples, this.config.evaluate.train_examples)
-    heads = meshes.fetch(this.layout.join([(state.ema if this.config.optimizer.ema else state.params)["head"] for state in states]))
+    index = evaluate.chosen(this.config, "train", this.dataset.splits["train"])
+    heads = meshes.fetch(this.layout.join([models.head(state.ema if this.config.optimizer.ema else state.params) for state in states]))
     found = {}
     for member, predicted in this.evaluator.predict(states, arrays, index):
         if member in members and meshes.is_primary():

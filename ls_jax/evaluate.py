@@ -3,12 +3,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import ml_collections
 import numpy as np
 from jaxtyping import Float, Int
 
 from ls_jax import mesh as meshes
 from ls_jax import metrics, sweep
-from ls_jax.data import memory, order
+from ls_jax.data import Split, TextSplit, memory, order
 from ls_jax.step import Steps
 
 
@@ -17,7 +18,7 @@ class Predictions(NamedTuple):
     logits: Float[np.ndarray, "examples classes"]
     features: Float[np.ndarray, "examples features"]
     labels: Int[np.ndarray, " examples"]
-    index: Int[np.ndarray, " examples"]
+    index: Int[np.ndarray, " examples"]  # of text, whose examples are here tokens: row times row length plus place in the row
 
 
 class Evaluator:
@@ -37,29 +38,46 @@ class Evaluator:
                                                           meshes.ROWS, meshes.SHARED), meshes.MEMBER, donate=(2,))
 
     def measure(self, states: list[Any], hypers: list[Any], arrays: Any, index: Int[np.ndarray, " examples"]) -> metrics.Sums:
-        """Sums [M] over the examples; raises AssertionError unless each was counted once."""
+        """Sums [M] over the examples, of text over their tokens; raises AssertionError unless each was counted once."""
         zeros = jax.tree.map(lambda x: np.zeros(self.layout.members, np.float32), metrics.zeros())
         sums = self.layout.split(meshes.put(self.layout.mesh, meshes.MEMBER, zeros))
         for rows, mask in order.padded(len(index), self.batch_size):
             rows, mask = meshes.put(self.layout.mesh, meshes.ROWS, (index[rows], mask))
             sums = self._measure(states, hypers, sums, rows, mask, arrays)
         result = meshes.fetch(self.layout.join(sums))
-        assert np.all(result.count == len(index)), f"counted {result.count}, expected {len(index)}"
+        expected = memory.counted(arrays, index).sum()
+        assert np.all(result.count == expected), f"counted {result.count}, expected {expected}"
         return result
 
     def predict(self, states: list[Any], arrays: Any, index: Int[np.ndarray, " examples"]) -> Iterator[tuple[int, Predictions]]:
-        """(member, its predictions) for every member, slot by slot so that one slot is in memory at a time."""
+        """(member, its predictions) for every member, slot by slot so that one slot is in memory at a time.
+
+        Of text, `index` names rows, and the predictions are those of all their tokens.
+        """
+        counted, labels = memory.counted(arrays, index), np.asarray(meshes.fetch(arrays[1]))
+        ids = np.arange(labels.size, dtype=np.int32).reshape(labels.shape)[index][counted]
+        labels = labels[index][counted]
         for members, state in zip(self.layout.member_ids(), states):
             parts = []
             for rows, mask in order.padded(len(index), self.batch_size):
-                ids = meshes.put(self.layout.mesh, meshes.ROWS, index[rows])
-                output = meshes.fetch(self._predict.program(state, ids, arrays))
-                parts.append(jax.tree.map(lambda x, keep=mask: x[:, keep], output))
+                output = meshes.fetch(self._predict.program(state, meshes.put(self.layout.mesh, meshes.ROWS, index[rows]), arrays))
+                keep = counted[rows]
+                keep[~mask] = False
+                parts.append(jax.tree.map(lambda x, keep=keep: x[:, keep], output))
             output = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
-            labels = np.asarray(meshes.fetch(arrays[1]))[index]
-            assert output.logits.shape[1] == len(index), f"predicted {output.logits.shape[1]}, expected {len(index)}"
+            assert output.logits.shape[1] == len(labels), f"predicted {output.logits.shape[1]}, expected {len(labels)}"
             for row, member in enumerate(members):
-                yield int(member), Predictions(output.logits[row], output.features[row], labels, index)
+                yield int(member), Predictions(output.logits[row], output.features[row], labels, ids)
+
+
+def chosen(config: ml_collections.ConfigDict, name: str, split: Split | TextSplit) -> Int[np.ndarray, " examples"]:
+    """The examples of a split whose predictions are kept: all that are held out, of the training split as many as the config says.
+
+    Of text, on every split, rows that hold at most `config.evaluate.tokens` tokens.
+    """
+    if isinstance(split, TextSplit):
+        return evenly_spaced(len(split), split.rows(config.evaluate.tokens))
+    return evenly_spaced(len(split), config.evaluate.train_examples if name == "train" else len(split))
 
 
 def evenly_spaced(size: int, count: int) -> Int[np.ndarray, " examples"]:

@@ -6,12 +6,12 @@ import pathlib
 
 import ml_collections
 
-from ls_jax import checkpoint, course, data, evaluate, log, predictions, provenance, results, sweep, teachers, transfer
+from ls_jax import checkpoint, course, data, evaluate, log, models, predictions, provenance, results, sweep, teachers, transfer
 from ls_jax import config as configs
 from ls_jax import mesh as meshes
 from ls_jax import report as reports
 from ls_jax import train as training
-from ls_jax.data import memory
+from ls_jax.data import TextSplit, memory
 from ls_jax.errors import UserError
 from ls_jax.studies import (
     accuracy,
@@ -172,14 +172,22 @@ def _predict(this, states, diverged, workdir):
     """Predict every split, keep the predictions, and yield (split, hyper-parameters, measures) of each healthy member."""
     left_out = {record["member"] for record in diverged}
     weights = [state.ema if this.config.optimizer.ema else state.params for state in states]
-    heads = meshes.fetch(this.layout.join([tree["head"] for tree in weights]))
+    heads = meshes.fetch(this.layout.join([models.head(tree) for tree in weights]))
     for name, split in this.dataset.splits.items():
-        count = this.config.evaluate.train_examples if name == "train" else len(split.labels)
         arrays = memory.place(split, this.layout.mesh)
-        index = evaluate.evenly_spaced(len(split.labels), count)
-        for member, predicted in this.evaluator.predict(states, arrays, index):
+        tokens = _all_tokens(this, states, name, split, arrays) if isinstance(split, TextSplit) else None
+        for member, predicted in this.evaluator.predict(states, arrays, evaluate.chosen(this.config, name, split)):
             if member in left_out:
                 continue
             if meshes.is_primary():
                 predictions.save(workdir, name, member, predicted, sweep.take(heads, member), this.dataset.class_names)
-            yield name, this.rows[member], accuracy.measure(predicted.logits, predicted.labels)
+            yield name, this.rows[member], tokens[member] if tokens else accuracy.measure(predicted.logits, predicted.labels)
+
+
+def _all_tokens(this, states, name, split, arrays):
+    """Every member's measures over all tokens of a split, of which the predictions keep a part; of the training split over its first
+    `config.evaluate.train_examples` rows."""
+    count = min(len(split), this.config.evaluate.train_examples) if name == "train" else len(split)
+    sums = this.evaluator.measure(states, this.hypers(), arrays, evaluate.evenly_spaced(len(split), count))
+    return [{"accuracy": each["accuracy"], "nll": each["nll"], "examples": int(count)}
+            for each, count in zip(training.means(sums), sums.count)]

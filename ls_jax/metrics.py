@@ -11,7 +11,7 @@ from ls_jax import losses
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """Sums over examples: `loss` is the (smoothed) training loss, `nll` the hard-label negative log-likelihood."""
+    """Sums over examples, of text over tokens: `loss` is the (smoothed) training loss, `nll` the hard-label negative log-likelihood."""
     loss: Float[Array, "*members"]
     nll: Float[Array, "*members"]
     correct: Float[Array, "*members"]
@@ -30,9 +30,9 @@ def zeros() -> Sums:
     return Sums(*(jnp.zeros((), jnp.float32) for _ in range(4)))
 
 
-def sums(loss: Float[Array, " batch"], logits: Float[Array, "batch classes"], labels: Int[Array, " batch"],
-         mask: Bool[Array, " batch"] | None = None) -> Sums:
-    """Sums over a batch, masked rows left out even where they hold NaN."""
+def sums(loss: Float[Array, "*batch"], logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"],
+         mask: Bool[Array, "*batch"] | None = None) -> Sums:
+    """Sums over a batch of examples or of rows of tokens, what is masked left out even where it holds NaN."""
     mask = jnp.ones(labels.shape, bool) if mask is None else mask
     keep = lambda values: jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0.0))
     correct = jnp.argmax(logits, axis=-1) == labels

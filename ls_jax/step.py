@@ -12,16 +12,22 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from ls_jax import losses, metrics, models, optim, rng
 from ls_jax.data import augment
+from ls_jax.data.tokens import Tokens
 from ls_jax.models import Output
 from ls_jax.state import Distillation, Hyper, State
 
 
 class Batch(NamedTuple):
     """One shard of a batch; `ids` name the examples, and key what is drawn for them."""
-    images: UInt8[Array, "batch height width channels"]
-    labels: Int[Array, " batch"]
+    inputs: UInt8[Array, "batch height width channels"] | Tokens
+    labels: Int[Array, " batch *tokens"]
     ids: Int[Array, " batch"]
     teacher_logits: Float[Array, "batch classes"] | None = None
+
+    @property
+    def counted(self) -> Bool[Array, "batch tokens"] | None:
+        """Which labels count: of text those that are no padding; None, all of them, of images."""
+        return self.inputs.target_segments > 0 if isinstance(self.inputs, Tokens) else None
 
 
 class Steps(NamedTuple):
@@ -33,11 +39,15 @@ class Steps(NamedTuple):
     view: Any      # (state, batch, keys) -> Output on augmented images, the network as in predict
 
 
-def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tuple[int, int, int],
+def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tuple[int, int, int] | None,
           axis_name: str | None = "data") -> Steps:
-    """The step functions of a config; `axis_name` is the mesh axis to reduce over, None without a mesh."""
+    """The step functions of a config, for images of a shape or, where it is None, for Tokens of a vocabulary of `num_classes`.
+
+    `axis_name` is the mesh axis to reduce over, None without a mesh.
+    """
     config = ml_collections.FrozenConfigDict(config)  # what is traced later must be what was asked for now
-    graphdef, new_weights = network(config, num_classes, augment.output_shape(image_shape, config.data.augment), axis_name)
+    shape = image_shape and augment.output_shape(image_shape, config.data.augment)
+    graphdef, new_weights = network(config, num_classes, shape, axis_name)
 
     def init(hyper: Hyper) -> State:
         params, stats = new_weights(rng.key(hyper.seed, "init"))
@@ -46,23 +56,23 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
                      opt=optim.transform(config, hyper, start).init(params), sums=metrics.zeros(), diverged=start - 1)
 
     def train(state: State, hyper: Hyper, batch: Batch) -> State:
-        images = augmented(batch, hyper.seed, state.step, config.data.augment, config.data.normalize)
+        inputs = augmented(batch, hyper.seed, state.step, config.data.augment, config.data.normalize)
         dropout = rng.per_example(rng.key(hyper.seed, "dropout", state.step), batch.ids)
 
         def objective(params):
             model = nnx.merge(graphdef, params, state.stats)
-            output = model(images, train=True, dropout_keys=dropout)
+            output = model(inputs, train=True, dropout_keys=dropout)
             loss = losses.smoothed_cross_entropy(output.logits, batch.labels, hyper.alpha, config.loss.convention)
             if config.distill:
                 loss = distilled(loss, output.logits, batch, hyper.distillation, config.distill)
             stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-            return config.loss.multiplier * mean(jnp.mean(loss)), (stats, output.logits, loss)
+            return config.loss.multiplier * mean(loss, batch.counted), (stats, output.logits, loss)
 
         (total, (stats, logits, loss)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         optimizer = optim.transform(config, hyper, state.step)
         updates, opt = optimizer.update(gradients, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
-        sums = state.sums + total_over_shards(metrics.sums(loss, logits, batch.labels))
+        sums = state.sums + total_over_shards(metrics.sums(loss, logits, batch.labels, batch.counted))
         new = State(step=state.step + 1, params=params, stats=stats, opt=opt, ema=moving_average(state.ema, params, state.step),
                     sums=sums, diverged=state.diverged)
         return freeze_if_diverged(state, new, total)
@@ -73,27 +83,36 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
         decay = jnp.minimum(config.optimizer.ema, (1.0 + taken) / (10.0 + taken))
         return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params) if config.optimizer.ema else {}
 
-    def evaluated(state: State, images: Float[Array, "batch height width channels"]) -> Output:
-        return nnx.merge(graphdef, state.ema if config.optimizer.ema else state.params, state.stats)(images, train=False)
+    def evaluated(state: State, inputs: Float[Array, "batch height width channels"] | Tokens) -> Output:
+        return nnx.merge(graphdef, state.ema if config.optimizer.ema else state.params, state.stats)(inputs, train=False)
 
     def predict(state: State, batch: Batch) -> Output:
-        return evaluated(state, augment.evaluate(batch.images, config.data.augment, config.data.normalize))
+        if isinstance(batch.inputs, Tokens):
+            return evaluated(state, batch.inputs)
+        return evaluated(state, augment.evaluate(batch.inputs, config.data.augment, config.data.normalize))
 
     def view(state: State, batch: Batch, keys: Key[Array, " batch"]) -> Output:
-        return evaluated(state, augment.train(batch.images, keys, config.data.augment, config.data.normalize))
+        return evaluated(state, augment.train(batch.inputs, keys, config.data.augment, config.data.normalize))
 
     def measure(state: State, hyper: Hyper, batch: Batch, mask: Bool[Array, " batch"]) -> metrics.Sums:
         logits = predict(state, batch).logits
         loss = losses.smoothed_cross_entropy(logits, batch.labels, hyper.alpha, config.loss.convention)
+        mask = mask if batch.counted is None else mask[:, None] & batch.counted
         return total_over_shards(metrics.sums(loss, logits, batch.labels, mask))
 
-    mean = (lambda x: lax.pmean(x, axis_name)) if axis_name else (lambda x: x)
+    def mean(loss: Float[Array, " batch *tokens"], counted: Bool[Array, "batch tokens"] | None) -> Float[Array, ""]:
+        """Over all that counts on all shards, which may hold unequally many tokens."""
+        if counted is None:
+            return lax.pmean(jnp.mean(loss), axis_name) if axis_name else jnp.mean(loss)
+        return total_over_shards(jnp.sum(jnp.where(counted, loss, 0.0))) / total_over_shards(jnp.sum(counted, dtype=jnp.float32))
+
     total_over_shards = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
     return Steps(init, train, predict, measure, view)
 
 
-def network(config: ml_collections.ConfigDict, num_classes: int, shape: tuple[int, int, int], axis_name: str | None) -> tuple[Any, Any]:
-    """(graph definition, key -> (params, stats)) of the config's model on images of this shape."""
+def network(config: ml_collections.ConfigDict, num_classes: int, shape: tuple[int, int, int] | None,
+            axis_name: str | None) -> tuple[Any, Any]:
+    """(graph definition, key -> (params, stats)) of the config's model on images of this shape, or on Tokens."""
     new_model = lambda key: models.build(**config.model, num_classes=num_classes, image_shape=shape,
                                          dtype=jnp.dtype(config.dtype), axis_name=axis_name, rngs=nnx.Rngs(key))
     new_weights = lambda key: tuple(nnx.to_pure_dict(part) for part in nnx.split(new_model(key), nnx.Param, nnx.BatchStat)[1:])
@@ -101,10 +120,12 @@ def network(config: ml_collections.ConfigDict, num_classes: int, shape: tuple[in
 
 
 def augmented(batch: Batch, seed: Int[Array, ""], step: Int[Array, ""], augmentation: str,
-              normalization: str) -> Float[Array, "batch out_height out_width channels"]:
-    """What a member of this seed sees of a batch at this step."""
+              normalization: str) -> Float[Array, "batch out_height out_width channels"] | Tokens:
+    """What a member of this seed sees of a batch at this step; text as it is."""
+    if isinstance(batch.inputs, Tokens):
+        return batch.inputs
     keys = rng.per_example(rng.key(seed, "augment", step), batch.ids)
-    return augment.train(batch.images, keys, augmentation, normalization)
+    return augment.train(batch.inputs, keys, augmentation, normalization)
 
 
 def distilled(labels_loss: Float[Array, " batch"], logits: Float[Array, "batch classes"], batch: Batch, how: Distillation,

@@ -102,7 +102,7 @@ def logits_of(network: Network, teacher: students.Teacher, dataset: Dataset,
               batch_size: int) -> Float[np.ndarray, "examples classes"]:
     """A teacher's logits of the training split's images as they are; each process computes all of them."""
     split = dataset.splits["train"]
-    arrays = jnp.asarray(split.images), jnp.asarray(split.labels)
+    arrays = jnp.asarray(split.inputs), jnp.asarray(split.labels)
     weights = jax.tree.map(lambda x: jnp.asarray(x[network.members[teacher]]), network.weights)
     forward = jax.jit(lambda weights, ids, arrays: network.forward(weights, jnp.int32(0), jnp.int32(0), memory.gather(arrays, ids)))
     parts = [forward(weights, rows, arrays)[:mask.sum()] for rows, mask in order.padded(len(split), batch_size)]
@@ -207,7 +207,7 @@ def _network(config, dataset, name, of_students):
         if state["diverged"][member] >= 0:
             raise UserError(f"teacher {name!r} with α={of.alpha:g}, seed {of.seed} diverged at step {state['diverged'][member]} and "
                             "cannot teach: leave it out of config.distill.students, or lower its learning rate")
-    shape, classes = dataset.splits["train"].images.shape[1:], len(dataset.class_names)
+    shape, classes = dataset.splits["train"].image_shape, len(dataset.class_names)
     _check_fits(name, teacher, weights, augment.output_shape(shape, config.data.augment), classes)
     return Network(steps.build_teacher(teacher, config, classes, shape), weights, members)
 

@@ -45,6 +45,11 @@ class Run:
         """Examples in the training split."""
         return len(self.dataset.splits["train"].labels)
 
+    @property
+    def batch(self) -> int:
+        """Examples in a step; of text rows."""
+        return self.dataset.splits["train"].rows(self.config.batch_size)
+
     def hypers(self) -> list[Hyper]:
         """The hyper-parameters on the devices, as slots."""
         return self.layout.split(meshes.put(self.layout.mesh, meshes.MEMBER, self.hyper))
@@ -66,14 +71,14 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
     if config.evaluate.split not in dataset.splits:
         raise UserError(f"config.evaluate.split={config.evaluate.split!r}: {dataset.name} has the splits {', '.join(dataset.splits)}; "
                         "config.data.holdout=N makes a validation split")
-    hyper = sweep.grid(config)
-    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), config.batch_size)
+    hyper, split = sweep.grid(config), dataset.splits["train"]
+    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), split.rows(config.batch_size))
     layout = sweep.Layout(mesh, len(hyper.seed), strategy(config))
     try:
-        steps = steps_module.build(config, len(dataset.class_names), dataset.splits["train"].images.shape[1:])
-    except (TypeError, ValueError) as error:  # a field that the model does not have, an image that it cannot take
+        steps = steps_module.build(config, len(dataset.class_names), split.image_shape)
+    except (TypeError, ValueError) as error:  # a field that the model does not have, an input that it cannot take
         raise UserError(f"config.model cannot be built on {dataset.name}: {error}") from error
-    return Run(config, dataset, layout, hyper, steps, Evaluator(steps, layout, config.evaluate.batch_size))
+    return Run(config, dataset, layout, hyper, steps, Evaluator(steps, layout, split.rows(config.evaluate.batch_size)))
 
 
 def strategy(config: ml_collections.ConfigDict) -> str:
@@ -110,7 +115,7 @@ def train(run: Run, workdir: str) -> list[State]:
     held_out = HeldOut(run)
     with checkpoints, log.Logs(workdir, run, first_step=step) as logs, TerminationSignal() as termination:
         while step < config.steps:
-            ids = order.block(run.examples, config.batch_size, run.hyper.seed, step, steps_to_take(config, step))
+            ids = order.block(run.examples, run.batch, run.hyper.seed, step, steps_to_take(config, step))
             placed = place_ids(layout, ids)
             asked = (ask(hypers, placed, arrays[:2], step),) if ask else ()
             states = train_step(states, hypers, placed, arrays, *asked)

@@ -5,10 +5,10 @@ import ml_collections
 import numpy as np
 
 from ls_jax.data import digits, folder, noise, npz, tfds_build
-from ls_jax.data.dataset import Dataset, Split
+from ls_jax.data.dataset import Dataset, Split, TextSplit
 from ls_jax.errors import UserError
 
-__all__ = ["Dataset", "Split", "check", "load"]
+__all__ = ["Dataset", "Split", "TextSplit", "check", "load"]
 
 SPLIT_SEED = 190602629  # of hold-outs and training subsets; never a run's seed, so that all runs share one split
 

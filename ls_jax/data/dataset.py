@@ -1,8 +1,10 @@
-"""What every data source gives: named splits of images and labels, whole in host memory."""
+"""What every data source gives: named splits of images and labels, or of packed text, whole in host memory."""
 import dataclasses
 
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
+
+from ls_jax.data.tokens import Tokens
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -15,16 +17,47 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def inputs(self) -> UInt8[np.ndarray, "examples height width channels"]:
+        """What a network takes."""
+        return self.images
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels; None of text."""
+        return self.images.shape[1:]
+
+    def rows(self, size: int) -> int:
+        """Examples in a batch of this size."""
+        return size
+
     def take(self, indices: Int[np.ndarray, " taken"]) -> "Split":
         """The examples at these indices, in their order."""
         return Split(self.images[indices], self.labels[indices])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class TextSplit:
+    """Sentence pairs packed into rows, each of which is an example; `labels` are the target's next tokens, 0 at padding."""
+
+    inputs: Tokens
+    labels: Int32[np.ndarray, "rows target"]
+
+    image_shape = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, size: int) -> int:
+        """Examples in a batch of so many target tokens, padding included; at least one."""
+        return max(1, size // self.labels.shape[1])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Splits by name: train and test, and validation where there is one; all images have one shape."""
+    """Splits by name: train and test, and validation where there is one; all of one shape. Of text the classes are the vocabulary."""
 
     name: str
     class_names: tuple[str, ...]
-    splits: dict[str, Split]
+    splits: dict[str, Split] | dict[str, TextSplit]
     changed_labels: int = 0  # training labels that `config.data.label_noise` made wrong

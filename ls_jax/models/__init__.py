@@ -5,6 +5,7 @@ Every model is a `flax.nnx` module whose state is read and written as pure neste
 """
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from ls_jax.models.layers import Output
 from ls_jax.models.mlp import MLP
 from ls_jax.models.resnet import ResNet
 
-__all__ = ["MODELS", "AlexNet", "MLP", "Output", "ResNet", "build"]
+__all__ = ["MODELS", "AlexNet", "MLP", "Output", "ResNet", "build", "head"]
 
 MODELS = {"mlp": MLP, "alexnet": AlexNet, "resnet": ResNet}
 
@@ -25,7 +26,7 @@ def build(
     name: str,
     *,
     num_classes: int,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...] | None = None,
     rngs: nnx.Rngs,
     axis_name: str | None = None,
     dtype: jax.typing.DTypeLike = jnp.float32,
@@ -33,7 +34,8 @@ def build(
 ) -> nnx.Module:
     """Builds the model called `name` with its config `fields`.
 
-    `axis_name` is the mesh axis over which batch statistics are averaged; models without any take no notice of it.
+    `axis_name` is the mesh axis over which batch statistics are averaged; models without any take no notice of it. The
+    Transformer has no `image_shape`, and its classes are the vocabulary.
     Raises ValueError for an unknown name or field.
     """
     if name not in MODELS:
@@ -43,6 +45,18 @@ def build(
         if field not in allowed:
             own = [field for field in allowed if field not in ("self", "rngs", "num_classes", "image_shape")]
             raise ValueError(f"model {name!r} has no field {field!r}{did_you_mean(field, own)}; it has {', '.join(own)}")
-    if "axis_name" in allowed:
-        fields["axis_name"] = axis_name
-    return MODELS[name](num_classes=num_classes, image_shape=image_shape, rngs=rngs, dtype=jnp.dtype(dtype), **fields)
+    for field, value in (("axis_name", axis_name), ("image_shape", image_shape)):
+        if field in allowed:
+            fields[field] = value
+    return MODELS[name](num_classes=num_classes, rngs=rngs, dtype=jnp.dtype(dtype), **fields)
+
+
+def head(params: dict[str, Any]) -> dict[str, jax.Array]:
+    """The output layer's kernel [..., features, classes] and bias [..., classes], of members with or without leading axes.
+
+    A network that shares its output layer with its embedding has no bias: zeros.
+    """
+    if "head" in params:
+        return params["head"]
+    embedding = params["embedding"]
+    return {"kernel": jnp.swapaxes(embedding, -1, -2), "bias": jnp.zeros(embedding.shape[:-1], embedding.dtype)}

@@ -11,16 +11,17 @@ from jaxtyping import Array, Float, Key
 class Output(NamedTuple):
     """What a model returns, both float32 whatever the compute dtype.
 
-    features are the penultimate activations, so logits = features @ head.kernel + head.bias.
+    features are the penultimate activations, so logits = features @ head.kernel + head.bias. The Transformer has them for
+    every place of the target, [rows, target, ...].
     """
 
-    logits: Float[Array, "batch classes"]
-    features: Float[Array, "batch features"]
+    logits: Float[Array, "*batch classes"]
+    features: Float[Array, "*batch features"]
 
 
 def dropout(
-    x: Float[Array, "batch features"], rate: float, keys: Key[Array, " batch"]
-) -> Float[Array, "batch features"]:
+    x: Float[Array, " batch *features"], rate: float, keys: Key[Array, " batch"]
+) -> Float[Array, " batch *features"]:
     """Zeroes entries with probability `rate` and scales the others by 1/(1-rate).
 
     One key per example, so that the draw does not depend on how the batch is laid out over devices.
