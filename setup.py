@@ -49,9 +49,10 @@ setup(
         "jaxtyping",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "sentencepiece", "sacrebleu"],
         # Libraries that the tests and benchmarks compare with.
         "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot"],
+        "translation": ["sentencepiece", "sacrebleu"],
         "prepare": ["tensorflow-cpu"],               # making TFDS builds; reading them needs no TensorFlow
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda13]"],

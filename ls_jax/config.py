@@ -47,10 +47,12 @@ def default() -> ml_collections.ConfigDict:
     ))
 
     config.data = ml_collections.ConfigDict(dict(
-        name="digits",                       # digits, a TFDS name, folder:PATH or npz:PATH
+        name="digits",                       # digits, a TFDS name, folder:PATH, npz:PATH, or to translate text:PATH
         dir=placeholder(str),                # TFDS data_dir; None: TFDS's own
         holdout=0,                           # training examples held out as the split "validation", by a fixed permutation
         train_examples=placeholder(int),     # keep only so many training examples
+        vocabulary=placeholder(int),         # text: pieces, of both languages together
+        row_length=placeholder(int),         # text: tokens in a row of packed sentences, in the source as in the target
         image_size=placeholder(int),         # folder: resize pictures to this many pixels square
         label_noise=placeholder(float),      # the share of training labels made wrong, by a fixed seed; None: none
         augment="none",

@@ -65,7 +65,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> trainin
     """Check the config against itself, the workdir, the data and the devices, before anything is written."""
     configs.validate(config)
     _check_workdir(config, workdir)
-    dataset = data.load(config.data)
+    dataset = data.load(config.data, workdir)
     _triples(config, dataset)  # refuses unknown classes now rather than after the training
     if config.distill:
         teachers.check(config, dataset)
@@ -95,7 +95,8 @@ def _taught(this, workdir):
 
 def _recorded(this, workdir):
     """A session in the workdir's manifest.json: code, hardware, settings, time and outcome of what happens in it."""
-    return provenance.manifest(workdir, configs.plain(this.config), mesh=dict(this.layout.mesh.shape))
+    text = this.dataset.text
+    return provenance.manifest(workdir, configs.plain(this.config), mesh=dict(this.layout.mesh.shape), data=text and text.describe())
 
 
 def _check_workdir(config, workdir):

@@ -22,7 +22,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 @contextlib.contextmanager
 def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | None = None,
-             primary: bool | None = None) -> Iterator[None]:
+             primary: bool | None = None, data: dict[str, Any] | None = None) -> Iterator[None]:
     """Record the session that the `with` block is: when it starts, and how it ended.
 
     manifest.json is {"sessions": [...]}, one per start of the program in this workdir, the newest last. A session's outcome
@@ -33,11 +33,12 @@ def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | No
         config: the run's config, in JSON's types.
         mesh: sizes of the mesh's axes by name.
         primary: whether this process writes (None: whether it is process 0).
+        data: what is to be known of the data set beyond the config.
     """
     primary = jax.process_index() == 0 if primary is None else primary
     path, start = pathlib.Path(workdir) / "manifest.json", time.monotonic()
     sessions = [session | ({"outcome": "killed"} if session["outcome"] == "running" else {}) for session in _sessions(path)]
-    session = describe(config, mesh)
+    session = describe(config, mesh) | ({"data": data} if data else {})
 
     def write(outcome: str) -> None:
         if primary:

@@ -1,10 +1,12 @@
-"""Data sets by name, whole in host memory: digits (embedded), a TFDS name, folder:PATH or npz:PATH."""
+"""Data sets by name, whole in host memory: digits (embedded), a TFDS name, folder:PATH, npz:PATH or text:PATH."""
+import dataclasses
 import pathlib
+from typing import Any
 
 import ml_collections
 import numpy as np
 
-from ls_jax.data import digits, folder, noise, npz, tfds_build
+from ls_jax.data import digits, folder, noise, npz, text, tfds_build
 from ls_jax.data.dataset import Dataset, Split, TextSplit
 from ls_jax.errors import UserError
 
@@ -13,11 +15,12 @@ __all__ = ["Dataset", "Split", "TextSplit", "check", "load"]
 SPLIT_SEED = 190602629  # of hold-outs and training subsets; never a run's seed, so that all runs share one split
 
 
-def load(data: ml_collections.ConfigDict) -> Dataset:
+def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
     """The data set that `config.data` names, after hold-out, subsetting and label noise.
 
     Args:
-        data: name, dir, holdout, train_examples, image_size and label_noise, as `ls_jax/config.py` describes them.
+        data: name, dir, holdout, train_examples, image_size, label_noise, vocabulary and row_length, as `ls_jax/config.py` describes them.
+        workdir: where the vocabulary of a text is kept.
 
     Raises:
         UserError: the data set is unknown, not there or damaged, or too small for what is asked of it.
@@ -25,6 +28,8 @@ def load(data: ml_collections.ConfigDict) -> Dataset:
     kind, _, path = data.name.partition(":")
     if data.image_size is not None and kind != "folder":
         raise UserError(f"data.image_size={data.image_size} resizes folder: pictures only; unset it for {data.name}")
+    if kind == "text" or data.get("vocabulary"):
+        return text.load(data, lambda name, splits: _subset(name, splits, data.holdout, data.train_examples), workdir)
     if data.name == "digits":
         dataset = digits.load()
     elif kind == "folder":
@@ -33,7 +38,8 @@ def load(data: ml_collections.ConfigDict) -> Dataset:
         dataset = npz.load(path)
     else:
         dataset = tfds_build.load(data.name, data.dir)
-    return _noisy(_subset(dataset, data.holdout, data.train_examples), data.get("label_noise"))
+    splits = _subset(dataset.name, dataset.splits, data.holdout, data.train_examples)
+    return _noisy(dataclasses.replace(dataset, splits=splits), data.get("label_noise"))
 
 
 def check(data: ml_collections.ConfigDict) -> None:
@@ -43,7 +49,7 @@ def check(data: ml_collections.ConfigDict) -> None:
         UserError: it is not, with what to do.
     """
     kind, _, path = data.name.partition(":")
-    if kind in ("folder", "npz"):
+    if kind in ("folder", "npz", "text"):
         if not pathlib.Path(path).exists():
             raise UserError(f"data.name={data.name!r}: {path} does not exist")
     elif data.name != "digits":
@@ -60,7 +66,7 @@ def _noisy(dataset: Dataset, rate: float | None) -> Dataset:
                    int(np.sum(labels != train.labels)))
 
 
-def _subset(dataset: Dataset, holdout: int, train_examples: int | None) -> Dataset:
+def _subset(name: str, splits: dict[str, Any], holdout: int, train_examples: int | None) -> dict[str, Any]:
     """Holds out training examples as "validation" and keeps only so many of the rest.
 
     One permutation of the training set, from a fixed seed, decides both: its front is held out and its back is
@@ -68,21 +74,21 @@ def _subset(dataset: Dataset, holdout: int, train_examples: int | None) -> Datas
     splits keep the data set's order.
     """
     if not holdout and train_examples is None:
-        return dataset
-    train = dataset.splits["train"]
+        return splits
+    train = splits["train"]
     available = len(train) - holdout
-    if holdout and "validation" in dataset.splits:
-        raise UserError(f"data.holdout={holdout}, but {dataset.name} has its own validation split; set data.holdout=0")
+    if holdout and "validation" in splits:
+        raise UserError(f"data.holdout={holdout}, but {name} has its own validation split; set data.holdout=0")
     if holdout < 0 or available < 1:
-        raise UserError(f"data.holdout={holdout} must be from 0 to {len(train) - 1}: {dataset.name} has {len(train)} "
+        raise UserError(f"data.holdout={holdout} must be from 0 to {len(train) - 1}: {name} has {len(train)} "
                         "training examples")
     if train_examples is not None and not 1 <= train_examples <= available:
-        raise UserError(f"data.train_examples={train_examples} must be from 1 to {available}: {dataset.name} has "
+        raise UserError(f"data.train_examples={train_examples} must be from 1 to {available}: {name} has "
                         f"{len(train)} training examples, of which data.holdout={holdout} are held out")
     # RandomState, not default_rng: NumPy has frozen its streams, so the split is the same in every version.
     order = np.random.RandomState(SPLIT_SEED).permutation(len(train))
     kept = available if train_examples is None else train_examples
-    splits = {"train": train.take(np.sort(order[len(order) - kept:]))}
+    result = {"train": train.take(np.sort(order[len(order) - kept:]))}
     if holdout:
-        splits["validation"] = train.take(np.sort(order[:holdout]))
-    return Dataset(dataset.name, dataset.class_names, dataset.splits | splits)
+        result["validation"] = train.take(np.sort(order[:holdout]))
+    return splits | result

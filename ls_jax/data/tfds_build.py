@@ -17,7 +17,7 @@ from absl import logging
 from PIL import Image
 
 from ls_jax.data import npz
-from ls_jax.data.dataset import Dataset, Split
+from ls_jax.data.dataset import Dataset, Sentences, Split
 from ls_jax.errors import UserError
 
 CACHE_NAME = "ls_jax_arrays.npz"
@@ -49,6 +49,38 @@ def load(name: str, data_dir: str | None) -> Dataset:
     return Dataset(name, tuple(builder.info.features["label"].names), splits)
 
 
+def load_translation(name: str, data_dir: str | None, languages: tuple[str, str]) -> dict[str, Sentences]:
+    """The sentence pairs of each split, train, validation and test, of a prepared TFDS data set such as `wmt14_translate/de-en`.
+
+    Args:
+        name, data_dir: as in `load`.
+        languages: from which, to which.
+
+    Raises:
+        UserError: as `load`; or its examples are no texts in these languages.
+    """
+    builder = _builder(name, data_dir)
+    features, present = builder.info.features, set(builder.info.splits)
+    if not set(languages) <= set(features):
+        raise UserError(f"{name}: its features are {', '.join(features)}; to translate it needs {' and '.join(languages)}")
+    if "train" not in present:
+        raise UserError(f"{name}: has the splits {', '.join(sorted(present))}; it needs train")
+    result = {}
+    for split in ("train", "validation", "test"):
+        if split in present:
+            try:
+                source = builder.as_data_source(split, file_format="array_record")
+                texts: tuple[list[str], ...] = [], []
+                for start in range(0, len(source), CHUNK):
+                    for example in source.__getitems__(list(range(start, min(start + CHUNK, len(source))))):
+                        for language, text in zip(languages, texts):
+                            text.append(example[language].decode())
+                result[split] = Sentences(*texts, np.arange(1, len(source) + 1))
+            except (RuntimeError, ValueError, LookupError, OSError) as error:  # array_record, TFDS, no UTF-8
+                raise _damaged(name, data_dir, builder.data_path, error) from error
+    return result
+
+
 def check(name: str, data_dir: str | None) -> None:
     """Whether the data set is prepared; raises UserError, with the command that prepares it, unless it is."""
     _builder(name, data_dir)
@@ -63,7 +95,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
     except tfds.core.registered.DatasetNotFoundError as error:
         meant = re.search(r"Did you mean: \S+ -> (\S+)", str(error))
         raise UserError(f"data.name={name!r} is no data set that TFDS knows"
-                        f"{f'; did you mean {meant[1]!r}?' if meant else ''} (others: digits, folder:PATH, npz:PATH)"
+                        f"{f'; did you mean {meant[1]!r}?' if meant else ''} (others: digits, folder:PATH, npz:PATH, text:PATH)"
                         ) from error
     except Exception as error:  # AssertionError, ValueError, ParseError, ImportError ...
         raise UserError(f"data.name={name!r} cannot be opened ({_one_line(error)}); correct the name, or delete the "

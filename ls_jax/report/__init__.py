@@ -121,6 +121,8 @@ def _projection(run, share):
 
 
 def _dataset(config):
+    if config["data"].get("vocabulary"):  # no pictures
+        return None
     try:
         return data.load(ml_collections.ConfigDict(config["data"]))
     except UserError:  # a report can be written where the data is not
