@@ -1,7 +1,8 @@
-"""The networks: each takes images and returns `Output(logits, features)`.
+"""The networks: each takes images, or the Transformer `data.tokens.Tokens`, and returns `Output(logits, features)`.
 
 Every model is a `flax.nnx` module whose state is read and written as pure nested dicts (`nnx.split`, `nnx.to_pure_dict`,
-`nnx.merge`), holds no random state, and ends in the linear layer `head`: logits = features @ kernel + bias.
+`nnx.merge`), holds no random state, and ends in a linear layer: logits = features @ kernel + bias with those of `head`, or
+logits = features @ embedding.T in the Transformer.
 """
 
 import inspect
@@ -16,10 +17,11 @@ from ls_jax.models.alexnet import AlexNet
 from ls_jax.models.layers import Output
 from ls_jax.models.mlp import MLP
 from ls_jax.models.resnet import ResNet
+from ls_jax.models.transformer import Transformer
 
-__all__ = ["MODELS", "AlexNet", "MLP", "Output", "ResNet", "build", "head"]
+__all__ = ["MODELS", "AlexNet", "MLP", "Output", "ResNet", "Transformer", "build", "head"]
 
-MODELS = {"mlp": MLP, "alexnet": AlexNet, "resnet": ResNet}
+MODELS = {"mlp": MLP, "alexnet": AlexNet, "resnet": ResNet, "transformer": Transformer}
 
 
 def build(

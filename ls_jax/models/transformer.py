@@ -1,0 +1,266 @@
+"""The Transformer for translation (Vaswani et al. 2017) as tensor2tensor's `transformer_base`, version 3 (paper, appendix A.3)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ls_jax.data.tokens import PADDING, Tokens
+from ls_jax.models.layers import Output, dropout
+
+
+class Cache(NamedTuple):
+    """What decoding step by step keeps of the steps before, and of the sources.
+
+    The keys and values that beam k wrote at step t lie at t * beams + k and are never moved: a beam finds its own past by a mask.
+    """
+
+    keys_values: tuple[tuple[Float[Array, "rows cached heads size"], ...], ...]  # (keys, values) of each decoder layer
+    source_keys_values: tuple[tuple[Float[Array, "rows source heads size"], ...], ...]
+    source_mask: Bool[Array, "rows 1 1 source"]
+
+
+class Transformer(nnx.Module):
+    """Encoder and decoder of `layers` pre-norm layers each, over one vocabulary whose embedding is also the output layer.
+
+    Attention has no biases, the feed-forward layer is ReLU with biases, each stack ends in a layer norm, positions are
+    sinusoidal, embeddings are multiplied by √width (padding's is zero), and logits = features @ embedding.T. Kernels start from
+    Glorot's uniform distribution and embeddings from N(0, 1/width). In training, `dropout` acts on the sum of embedding and
+    position and on what each sublayer adds, `attention_dropout` on attention weights, `relu_dropout` inside feed-forward layers.
+    Of tensor2tensor's model one thing is left out: the learned vector that it adds to all source embeddings to name the
+    target language.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        rngs: nnx.Rngs,
+        layers: int = 6,
+        width: int = 512,
+        feed_forward: int = 2048,
+        heads: int = 8,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        relu_dropout: float = 0.1,
+        dtype: jax.typing.DTypeLike = jnp.float32,
+    ):
+        if width % heads or width % 2:
+            raise ValueError(f"a Transformer of width {width} needs an even width that its {heads} heads can share equally")
+        self.width, self.layers, self.dtype = width, layers, dtype
+        self.rates = Rates(dropout, attention_dropout, relu_dropout)
+        self.embedding = nnx.Param(nnx.initializers.normal(width**-0.5)(rngs.params(), (num_classes, width)))
+        for stack, layer in (("encoder", EncoderLayer), ("decoder", DecoderLayer)):
+            for i in range(1, layers + 1):
+                setattr(self, f"{stack}{i}", layer(width, feed_forward, heads, dtype=dtype, rngs=rngs))
+            setattr(self, f"{stack}_norm", LayerNorm(width, rngs=rngs))
+
+    def __call__(self, tokens: Tokens, *, train: bool, dropout_keys: Key[Array, " rows"] | None = None) -> Output:
+        """Logits [rows, target, vocabulary] of the next token at every place, and the decoder's last hidden state as features.
+
+        Sentences of a row do not see each other, nor a place those after it. What stands at padding means nothing. Training
+        with dropout needs `dropout_keys`, one per row.
+        """
+        if train and any(self.rates) and dropout_keys is None:
+            raise ValueError("training with dropout needs dropout_keys: one key per row")
+        drop = Drop(dropout_keys if train else None, self.rates)
+        memory = self.encode(tokens.source, tokens.source_segments, tokens.source_positions, drop)
+        x = self._embed(tokens.target, tokens.target_positions, drop)
+        causal = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
+        mask = same_segment(tokens.target_segments, tokens.target_segments) & causal
+        source_mask = same_segment(tokens.target_segments, tokens.source_segments)
+        for layer in self._stack("decoder"):
+            x, _ = layer(x, mask, layer.source_attention.read(memory), source_mask, drop)
+        return self._output(x)
+
+    def encode(
+        self,
+        source: Int[Array, "rows source"],
+        segments: Int[Array, "rows source"],
+        positions: Int[Array, "rows source"],
+        drop: "Drop | None" = None,
+    ) -> Float[Array, "rows source width"]:
+        """The encoder's output, in the compute dtype."""
+        drop = drop or Drop(None, self.rates)
+        x = self._embed(source, positions, drop)
+        mask = same_segment(segments, segments)
+        for layer in self._stack("encoder"):
+            x = layer(x, mask, drop)
+        return self.encoder_norm(x)
+
+    def start(self, source: Int[Array, "rows source"], steps: int, beams: int = 1) -> Cache:
+        """The cache for decoding sentences, one a row, padded at their ends, for so many steps with so many beams."""
+        present = source != PADDING
+        positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
+        memory = self.encode(source, present.astype(jnp.int32), positions)
+        source_keys_values = tuple(layer.source_attention.read(memory) for layer in self._stack("decoder"))
+        heads, size = source_keys_values[0][0].shape[2:]
+        empty = jnp.zeros((len(source), steps * beams, heads, size), self.dtype)
+        return Cache(((empty, empty),) * self.layers, source_keys_values, present[:, None, None])
+
+    def step(
+        self, cache: Cache, ids: Int[Array, "rows beams"], position: Int[Array, ""], seen: Bool[Array, "rows beams cached"]
+    ) -> tuple[Float[Array, "rows beams vocabulary"], Cache]:
+        """Logits of the token that follows each beam's last one, and the cache with that one in it.
+
+        `position` counts the steps from 0, where every beam's token is PADDING. `seen` tells which of the cache's entries are a
+        beam's own past, its last token's at position * beams + beam among them.
+        """
+        drop = Drop(None, self.rates)
+        x = self._embed(ids, jnp.broadcast_to(position, ids.shape), drop)
+        kept = []
+        for layer, past, source in zip(self._stack("decoder"), cache.keys_values, cache.source_keys_values):
+            x, keys_values = layer(x, seen[:, None], source, cache.source_mask, drop, past, position * ids.shape[1])
+            kept.append(keys_values)
+        return self._output(x).logits, cache._replace(keys_values=tuple(kept))
+
+    def _stack(self, name):
+        return [getattr(self, f"{name}{i}") for i in range(1, self.layers + 1)]
+
+    def _embed(self, ids, positions, drop):
+        vectors = self.embedding[...].astype(self.dtype)[ids] * jnp.asarray(self.width**0.5, self.dtype)
+        vectors = jnp.where((ids != PADDING)[..., None], vectors, jnp.zeros_like(vectors))
+        return drop.result(vectors + sinusoids(positions, self.width).astype(self.dtype))
+
+    def _output(self, x):
+        features = self.decoder_norm(x)
+        kernel = self.embedding[...].astype(self.dtype)
+        logits = jnp.einsum("...d,vd->...v", features, kernel, preferred_element_type=jnp.float32)
+        return Output(logits, features.astype(jnp.float32))
+
+
+class EncoderLayer(nnx.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, width: int, feed_forward: int, heads: int, *, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs):
+        options = dict(dtype=dtype, rngs=rngs)
+        self.attention_norm = LayerNorm(width, rngs=rngs)
+        self.attention = Attention(width, heads, **options)
+        self.feed_forward_norm = LayerNorm(width, rngs=rngs)
+        self.feed_forward = FeedForward(width, feed_forward, **options)
+
+    def __call__(self, x, mask, drop):  # noqa: D102  (the class says what it does)
+        y = self.attention_norm(x)
+        x = x + drop.result(self.attention(y, self.attention.read(y), mask, drop))
+        return x + drop.result(self.feed_forward(self.feed_forward_norm(x), drop))
+
+
+class DecoderLayer(nnx.Module):
+    """An encoder layer with attention to the source between its two parts."""
+
+    def __init__(self, width: int, feed_forward: int, heads: int, *, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs):
+        options = dict(dtype=dtype, rngs=rngs)
+        self.attention_norm = LayerNorm(width, rngs=rngs)
+        self.attention = Attention(width, heads, **options)
+        self.source_attention_norm = LayerNorm(width, rngs=rngs)
+        self.source_attention = Attention(width, heads, **options)
+        self.feed_forward_norm = LayerNorm(width, rngs=rngs)
+        self.feed_forward = FeedForward(width, feed_forward, **options)
+
+    def __call__(self, x, mask, source, source_mask, drop, past=None, at=None):
+        """(result, keys and values attended to): those of `x`, or `past` ones in which those of `x` are written from `at` on."""
+        y = self.attention_norm(x)
+        keys_values = self.attention.read(y)
+        if past is not None:
+            write = lambda all, new: jax.lax.dynamic_update_slice_in_dim(all, new, at, axis=1)
+            keys_values = jax.tree.map(write, past, keys_values)
+        x = x + drop.result(self.attention(y, keys_values, mask, drop))
+        x = x + drop.result(self.source_attention(self.source_attention_norm(x), source, source_mask, drop))
+        return x + drop.result(self.feed_forward(self.feed_forward_norm(x), drop)), keys_values
+
+
+class Attention(nnx.Module):
+    """Multi-head scaled dot-product attention without biases."""
+
+    def __init__(self, width: int, heads: int, *, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs):
+        options = dict(use_bias=False, kernel_init=nnx.initializers.glorot_uniform(), dtype=dtype, rngs=rngs)
+        self.query, self.key, self.value, self.out = (nnx.Linear(width, width, **options) for _ in range(4))
+        self.heads = heads
+
+    def read(self, x: Float[Array, "rows keys width"]) -> tuple[Float[Array, "rows keys heads size"], ...]:
+        """Keys and values of what is attended to."""
+        return self._split(self.key(x)), self._split(self.value(x))
+
+    def __call__(self, x, keys_values, mask, drop):
+        """What the places of `x` gather from the keys and values that the mask [rows, 1, places, keys] lets them see."""
+        query, (keys, values) = self._split(self.query(x)), keys_values
+        if drop.keys is None or not drop.rates.attention:
+            with jax.numpy_dtype_promotion("standard"):  # its softmax of bfloat16 is in float32
+                y = jax.nn.dot_product_attention(query, keys, values, mask=mask)
+        else:  # the same, with the dropout of weights that it lacks
+            scores = jnp.einsum("rqhs,rkhs->rhqk", query, keys, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
+            weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=-1)
+            y = jnp.einsum("rhqk,rkhs->rqhs", drop.attention(weights.astype(values.dtype)), values)
+        return self.out(y.reshape(x.shape))
+
+    def _split(self, x):
+        return x.reshape(*x.shape[:-1], self.heads, -1)
+
+
+class FeedForward(nnx.Module):
+    """Two linear layers with ReLU between them."""
+
+    def __init__(self, width: int, hidden: int, *, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs):
+        options = dict(kernel_init=nnx.initializers.glorot_uniform(), dtype=dtype, rngs=rngs)
+        self.dense1, self.dense2 = nnx.Linear(width, hidden, **options), nnx.Linear(hidden, width, **options)
+
+    def __call__(self, x, drop):  # noqa: D102
+        return self.dense2(drop.relu(nnx.relu(self.dense1(x))))
+
+
+class LayerNorm(nnx.LayerNorm):
+    """With scale and bias and ε = 1e-6, in float32 whatever the compute dtype."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        super().__init__(width, epsilon=1e-6, rngs=rngs)
+
+    def __call__(self, x):  # noqa: D102
+        return super().__call__(x.astype(jnp.float32)).astype(x.dtype)
+
+
+def sinusoids(positions: Int[Array, "*places"], width: int) -> Float[Array, "*places width"]:
+    """tensor2tensor's timing signal: width/2 sines, then as many cosines, of wavelengths from 2π to 10,000 · 2π."""
+    scales = 10_000.0 ** -np.linspace(0, 1, width // 2, dtype=np.float32)
+    angles = positions[..., None].astype(jnp.float32) * scales
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def same_segment(queries: Int[Array, "rows places"], keys: Int[Array, "rows keys"]) -> Bool[Array, "rows 1 places keys"]:
+    """Which keys belong to the same sentence as each place; padding sees only padding, so that no place sees nothing."""
+    return (queries[:, :, None] == keys[:, None, :])[:, None]
+
+
+class Rates(NamedTuple):
+    """Shares of entries that dropout zeroes."""
+
+    result: float
+    attention: float
+    relu: float
+
+
+class Drop:
+    """The dropout of one forward pass: each call draws with keys of its own; without keys nothing is dropped."""
+
+    def __init__(self, keys: Key[Array, " rows"] | None, rates: Rates):
+        self.keys, self.rates, self._calls = keys, rates, 0
+
+    def result(self, x):
+        """Of what a sublayer adds."""
+        return self._drop(x, self.rates.result)
+
+    def attention(self, x):
+        """Of attention weights."""
+        return self._drop(x, self.rates.attention)
+
+    def relu(self, x):
+        """Of a feed-forward layer's activations."""
+        return self._drop(x, self.rates.relu)
+
+    def _drop(self, x, rate):
+        if self.keys is None or not rate:
+            return x
+        self._calls += 1
+        return dropout(x, rate, jax.vmap(jax.random.fold_in, in_axes=(0, None))(self.keys, self._calls))
