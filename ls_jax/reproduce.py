@@ -44,6 +44,7 @@ PLAN = (
     Experiment("cifar10_distill", ("Figure 5",)),
     Experiment("mnist_distill", ("Section 4",)),
     Experiment("mnist_noise", ("Beyond the paper",)),
+    Experiment("mnist_noise_distill", ("Beyond the paper",)),
 )
 
 

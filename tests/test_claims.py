@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ls_jax import results
-from ls_jax.studies import claims, paper_claims, projection
+from ls_jax.studies import claims, noise_claims, paper_claims, projection
 
 SEEDS = range(5)
 
@@ -144,3 +144,17 @@ def test_verdicts_as_lines_of_the_studies_that_the_records_are_of():
 def test_every_claim_is_documented(name):
     claim = paper_claims.CLAIMS[name]
     assert claim.statement.endswith((".", ".)")) and claim.quote and claim.place
+
+
+def test_claims_on_wrong_labels_are_silent_without_any():
+    wrong = [{"study": "data", "quantity": "changed labels", "split": "train", "rate": 0.4, **results.moments([400])}]
+    students = [{"student": "distilled", "teacher": "mlp", "teacher_alpha": alpha, "temperature": 1.0, "beta": 1.0, "control": False,
+                 "alpha": 0.0, "seed": seed} for alpha in (0.0, 0.1) for seed in (0, 1, 2)]
+    accuracies = [0.8 + row["teacher_alpha"] * (1 + 0.1 * row["seed"]) for row in students]
+    taught = results.summarize("accuracy", "accuracy", "test", students, accuracies)
+    records = sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.1: 0.02, 0.4: 0.05})
+    verdicts = lambda records: {name: [finding["verdict"] for finding in claim.check(records)]
+                                for name, claim in noise_claims.CLAIMS.items()}
+    assert verdicts(records) == verdicts(taught) == {"smoothing denoises": [], "smoothed teachers distil better from wrong labels": []}
+    assert verdicts(records + wrong)["smoothing denoises"] == ["holds", "holds"]
+    assert verdicts(taught + wrong)["smoothed teachers distil better from wrong labels"] == ["holds"]

@@ -77,7 +77,7 @@ def _at_equal_smoothing(chosen: Callable, curve: Callable, low, high):
     return check
 
 
-def _at_equal_temperature(temperatures: Callable, low=-np.inf, high=np.inf):
+def at_equal_temperature(temperatures: Callable, low=-np.inf, high=np.inf):
     """The teacher with the α nearest to the follow-ups' 0.1 against the hard one, at each T of these."""
     def check(records: Sequence[results.Record]) -> list[Finding]:
         split = of.held_out(records)
@@ -147,7 +147,7 @@ CLAIMS: dict[str, Claim] = {
     "matching a smoothed teacher's logits is worse": Claim(
         "A student that matches a smoothed teacher's logits is less accurate than one that matches a hard teacher's.",
         "[MNIST: 0.91 % against 0.74 % error, though the smoothed teacher is the better one]", "Section 4, on MNIST", 0.01,
-        _at_equal_temperature(lambda t: t is None, high=0.0)),
+        at_equal_temperature(lambda t: t is None, high=0.0)),
     "dark knowledge helps": Claim(
         "The hard teacher's students are more accurate than those of its control, whose wrong classes are equally likely and whose γ "
         "is the same. (The paper's explanation of Figure 5; it has no such control.)",
@@ -156,17 +156,17 @@ CLAIMS: dict[str, Claim] = {
     "counter-claim: smoothed teachers distil better at T = 1": Claim(
         f"At T = 1, students of a smoothed teacher (the α nearest to {PAPER_ALPHA}) are more accurate than those of the hard one.",
         "[Shen et al. 2021 find 71.8 against 71.4 % on ImageNet, ResNet-50 to ResNet-18, and 78.4 against 77.1 % on CUB]",
-        "not the paper: Shen et al. 2021", 0.01, _at_equal_temperature(lambda t: t == 1, low=0.0)),
+        "not the paper: Shen et al. 2021", 0.01, at_equal_temperature(lambda t: t == 1, low=0.0)),
     "counter-claim: smoothed teachers hurt at T > 1": Claim(
         f"At T > 1, students of a smoothed teacher (the α nearest to {PAPER_ALPHA}) are less accurate than those of the hard one at "
         "the same T.",
         "[Chandrasegaran et al. 2022, ImageNet, ResNet-50 to ResNet-18: 68.9 against 71.4 % at T = 2, 67.8 against 69.7 % at T = 3]",
-        "not the paper: Chandrasegaran et al. 2022", 0.01, _at_equal_temperature(lambda t: t is not None and t > 1, high=0.0)),
+        "not the paper: Chandrasegaran et al. 2022", 0.01, at_equal_temperature(lambda t: t is not None and t > 1, high=0.0)),
     "counter-claim: smoothed teachers do not hurt at T = 1": Claim(
         f"At T = 1, students of a smoothed teacher (the α nearest to {PAPER_ALPHA}) are less than {100 * MARGIN:g} %-points less accurate "
         "than those of the hard one.",
         "[Chandrasegaran et al. 2022, ImageNet, ResNet-50 to ResNet-18: 71.7 against 71.5 % at T = 1]",
-        "not the paper: Chandrasegaran et al. 2022", 0.01, _at_equal_temperature(lambda t: t == 1, low=-MARGIN)),
+        "not the paper: Chandrasegaran et al. 2022", 0.01, at_equal_temperature(lambda t: t == 1, low=-MARGIN)),
     "counter-claim: smoothed teachers diffuse their students": Claim(
         f"From T = 1 to a higher T, students of a smoothed teacher (the α nearest to {PAPER_ALPHA}) move classes nearer to similar ones, "
         "relative to other classes, by more than students of the hard one do (`studies.distillation.diffusion`).",

@@ -7,13 +7,14 @@ from ls_jax.studies import (
     calibration_claims,
     distillation_claims,
     information_claims,
+    noise_claims,
     projection_claims,
     representation_claims,
 )
 from ls_jax.studies.claims import Claim, Finding, sentence
 
 CLAIMS: dict[str, Claim] = {**accuracy_claims.CLAIMS, **projection_claims.CLAIMS, **calibration_claims.CLAIMS, **distillation_claims.CLAIMS,
-                            **information_claims.CLAIMS, **representation_claims.CLAIMS}
+                            **information_claims.CLAIMS, **representation_claims.CLAIMS, **noise_claims.CLAIMS}
 
 
 def check(records: Sequence[results.Record]) -> dict[str, list[Finding]]:
