@@ -27,15 +27,18 @@ from ls_jax.studies import (
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Train, or resume what the workdir holds; then evaluate, study and report. A distillation first runs its teachers."""
-    this = _taught(prepare(config, workdir), workdir)
-    with _recorded(this, workdir):
-        records = _study(this, training.train(this, workdir), workdir)
-    _present(this, records, workdir)
+    this = _taught(prepare(config, workdir), workdir, run, "report.html")
+    _present(this, _measured(this, workdir), workdir)
+
+
+def measure(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[results.Record]:
+    """What `run` does, up to results.json, whose records it returns: for notebooks, which show what they like."""
+    return _measured(_taught(prepare(config, workdir), workdir, measure, "results.json"), workdir)
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Train, or resume what the workdir holds, and leave the checkpoint."""
-    this = _taught(prepare(config, workdir), workdir)
+    this = _taught(prepare(config, workdir), workdir, run, "report.html")
     with _recorded(this, workdir):
         training.train(this, workdir)
 
@@ -77,8 +80,8 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> trainin
     return this
 
 
-def _taught(this, workdir):
-    """The run with its teachers, if it has any: each is first run, or resumed, in a workdir of its own."""
+def _taught(this, workdir, run_or_measure, last):
+    """The run with its teachers, if it has any: each is first run, or resumed, in a workdir of its own, until its last file is there."""
     if not this.config.distill:
         return this
     for name, source in sorted(this.config.distill.teachers.items()):
@@ -86,11 +89,17 @@ def _taught(this, workdir):
         if isinstance(source, str):
             continue
         _check_workdir(source, where)
-        if not (where / "report.html").exists():  # the last thing that a run writes
+        if not (where / last).exists():
             if meshes.is_primary():
                 print(f"teacher {name}: {where}", flush=True)
-            run(source, where)
+            run_or_measure(source, where)
     return dataclasses.replace(this, teaching=teachers.load(this.config, this.dataset, this.layout, workdir))
+
+
+def _measured(this, workdir):
+    """Train and study; returns the records."""
+    with _recorded(this, workdir):
+        return _study(this, training.train(this, workdir), workdir)
 
 
 def _recorded(this, workdir):

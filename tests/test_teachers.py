@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from ls_jax import checkpoint, data, experiment, log, mesh, students, sweep, teachers, train
+from ls_jax import checkpoint, data, experiment, log, mesh, results, students, sweep, teachers, train
 from ls_jax import config as configs
 from ls_jax.data import memory, order
 from ls_jax.errors import UserError
@@ -161,6 +161,16 @@ def test_a_missing_teacher_is_named(tiny, trained, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         experiment.train(config, tmp_path)
     assert not (tmp_path / "config.json").exists()
+
+
+def test_measure_leaves_the_records_and_run_adds_the_reports(tiny, tmp_path, capsys):
+    tiny.sweep.seed = (0, 1)
+    config = a_config(tiny, tiny)
+    records = experiment.measure(config, tmp_path)
+    assert records == results.read(tmp_path) and results.select(records, study="distillation")
+    assert not list(tmp_path.rglob("report.html")) and "claim" not in capsys.readouterr().out
+    experiment.run(config, tmp_path)
+    assert results.read(tmp_path) == records and len(list(tmp_path.rglob("report.html"))) == 2
 
 
 def test_logits_of_another_shape_are_refused(tiny, tmp_path):
