@@ -23,8 +23,8 @@ FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "dat
 CHOICES = {
     "loss.convention": losses.CONVENTIONS,
     "model.name": models.MODELS,
-    "optimizer.schedule": tuple(optim.SCHEDULES),
-    "optimizer.momentum_form": ("heavy_ball", "nesterov", "averaged"),
+    "optimizer.schedule": (*optim.SCHEDULES, "rsqrt"),
+    "optimizer.momentum_form": ("heavy_ball", "nesterov", "averaged", "adam"),
     "data.augment": tuple(augment.AUGMENTATIONS),
     "data.normalize": tuple(augment.NORMALIZATIONS),
     "members": ("auto", *sweep.STRATEGIES),
@@ -67,11 +67,14 @@ def default() -> ml_collections.ConfigDict:
     ))
 
     config.optimizer = ml_collections.ConfigDict(dict(
-        schedule="constant",                 # constant, linear (to 0 at the end), step
+        schedule="constant",                 # constant, linear (to 0 at the end), step, rsqrt (tensor2tensor's for the Transformer)
         boundaries=(),                       # step: fractions of `steps` at which the rate is multiplied ...
         factor=0.1,                          # ... by this
+        warmup=0.0,                          # rsqrt: the fraction of `steps` in which the rate rises linearly from 0
         momentum=0.9,
-        momentum_form="heavy_ball",          # heavy_ball, nesterov, averaged (μ m + (1-μ) g)
+        momentum_form="heavy_ball",          # heavy_ball, nesterov, averaged (μ m + (1-μ) g), adam
+        second_momentum=0.997,               # adam: β₂, tensor2tensor's ...
+        epsilon=1e-9,                        # ... and its ε
         clip=0.0,                            # global gradient norm; 0: off
         decay_layers=(),                     # layers whose kernels decay; (): all
         decay_norm=False,                    # whether batch norm's scale and bias decay too
@@ -227,6 +230,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     if any(not 0 < boundary < 1 for boundary in config.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={tuple(config.optimizer.boundaries)} must be fractions of the "
                         "training's length, between 0 and 1")
+    if config.optimizer.schedule == "rsqrt" and not (0 < config.optimizer.warmup < 1 and config.model.get("width")):
+        raise UserError(f"config.optimizer.schedule='rsqrt' needs config.optimizer.warmup={config.optimizer.warmup} between 0 and 1, and "
+                        f"config.model.width, which the model {config.model.name!r} {'has' if config.model.get('width') else 'has not'}")
+    if config.data.vocabulary:
+        _validate_text(config)
     if config.distill:
         students.check(config)
         for name, teacher in config.distill.teachers.items():
@@ -239,6 +247,18 @@ def validate(config: ml_collections.ConfigDict) -> None:
                         f"{config.information.views}")
     if config.evaluate.split == "validation" and not (config.data.holdout or ":" in config.data.name):
         raise UserError("config.evaluate.split='validation' needs config.data.holdout > 0, the size of the hold-out")
+
+
+def _validate_text(config):
+    """What makes no sense where rows of tokens take the place of images."""
+    for name, value in {"distill": None, "data.augment": "none", "data.label_noise": None, "data.image_size": None,
+                        "transfer.data": ()}.items():
+        if (get(config, name) or None) != (value or None):
+            raise UserError(f"config.{name}={get(config, name)!r} is of images: leave it at {value!r} to translate")
+    for name in ("batch_size", "evaluate.batch_size", "evaluate.tokens"):
+        if get(config, name) < (config.data.row_length or 0):
+            raise UserError(f"config.{name}={get(config, name)} counts tokens: it must be at least a row, "
+                            f"config.data.row_length={config.data.row_length}")
 
 
 def _validate_teacher(name, teacher):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ls_jax.state import Hyper
@@ -18,23 +19,32 @@ SCHEDULES = {
     "linear": lambda progress, config: jnp.maximum(0.0, 1.0 - progress),
     "step": lambda progress, config: config.factor ** sum(
         jnp.where(progress >= boundary, 1.0, 0.0) for boundary in config.boundaries),
-}
+}  # and "rsqrt", which is of the step rather than of the progress
+
+
+def inverse_square_root(step: Float[Array, ""], warmup: float, width: int) -> Float[Array, ""]:
+    """tensor2tensor's "linear_warmup * rsqrt_decay * rsqrt_hidden_size": min(1, t/w) / √max(t, w) / √width at step t, from 0."""
+    return jnp.minimum(1.0, step / warmup) * lax.rsqrt(jnp.maximum(step, warmup)) * width ** -0.5
 
 
 def schedule(step: Int[Array, ""], config: ml_collections.ConfigDict) -> Float[Array, ""]:
     """The learning rate's factor at `step`, in [0, 1]; "step" multiplies by `factor` at each of the `boundaries`.
 
-    Boundaries are fractions of `config.steps`, so that a shorter run keeps the recipe's shape.
+    Boundaries and the warm-up of "rsqrt" are fractions of `config.steps`, so that a shorter run keeps the recipe's shape.
     """
-    progress = jnp.asarray(step, jnp.float32) / config.steps
-    return SCHEDULES[config.optimizer.schedule](progress, config.optimizer)
+    step = jnp.asarray(step, jnp.float32)
+    if config.optimizer.schedule == "rsqrt":
+        return inverse_square_root(step, float(round(config.optimizer.warmup * config.steps)), config.model.width)
+    return SCHEDULES[config.optimizer.schedule](step / config.steps, config.optimizer)
 
 
 def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, ""]) -> optax.GradientTransformation:
     """Decay, clip, momentum, learning rate: the optax chain of one member at one step.
 
     `optimizer.momentum_form`: "nesterov" or "heavy_ball" accumulate g + μ m; "averaged" is the paper's gradient
-    smoothing, μ m + (1-μ) g (App. A.5). `optimizer.layer_rates` multiplies the rate of the layers it names.
+    smoothing, μ m + (1-μ) g (App. A.5); "adam" is Adam (Kingma and Ba 2015) with β₁ = μ, β₂ = `second_momentum` and ε =
+    `epsilon`, which TensorFlow adds before the correction of the bias: at tensor2tensor's 1e-9 that is the same.
+    `optimizer.layer_rates` multiplies the rate of the layers it names.
     """
     settings = config.optimizer
     chain = [optax.add_decayed_weights(hyper.weight_decay, mask=lambda params: decay_mask(params, settings))]
@@ -42,6 +52,8 @@ def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, 
         chain.append(optax.clip_by_global_norm(settings.clip))
     if settings.momentum_form == "averaged":
         chain.append(optax.ema(settings.momentum, debias=False))
+    elif settings.momentum_form == "adam":
+        chain.append(_adam(settings))
     elif settings.momentum:
         chain.append(optax.trace(settings.momentum, nesterov=settings.momentum_form == "nesterov"))
     rate = hyper.learning_rate * schedule(step, config)
@@ -50,6 +62,16 @@ def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, 
         layer: jax.tree.map(lambda u: -rate * rates.get(layer, 1.0) * u, leaves)
         for layer, leaves in updates.items()}))
     return optax.chain(*chain)
+
+
+def _adam(settings):
+    adam = optax.scale_by_adam(settings.momentum, settings.second_momentum, settings.epsilon)
+
+    def update(*arguments):
+        with jax.numpy_dtype_promotion("standard"):  # optax raises β, a float, to the step, an integer
+            return adam.update(*arguments)
+
+    return optax.GradientTransformation(adam.init, update)
 
 
 def decay_mask(params: Any, settings: ml_collections.ConfigDict) -> Any:

@@ -39,10 +39,10 @@ def expected(momentum_rule, decays=lambda layer, name: name == "kernel", rates=N
         for layer, leaves in PARAMS.items()}
 
 
-def check(actual, wanted):
+def check(actual, wanted, rtol=1e-6):
     for layer in wanted:
         for name in wanted[layer]:
-            np.testing.assert_allclose(actual[layer][name], wanted[layer][name], rtol=1e-6, err_msg=f"{layer}.{name}")
+            np.testing.assert_allclose(actual[layer][name], wanted[layer][name], rtol=rtol, err_msg=f"{layer}.{name}")
 
 
 @pytest.mark.parametrize("form,rule", [
@@ -50,6 +50,24 @@ def check(actual, wanted):
     ("averaged", lambda g: 0.1 * g + 0.9 * 0.1 * g)])
 def test_momentum_forms(form, rule):
     check(updates(settings(momentum_form=form)), expected(rule))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_adam(steps):
+    """m = β₁ m + (1-β₁) g, v = β₂ v + (1-β₂) g², both without their bias; with one gradient again and again that is g / (|g| + ε)."""
+    check(updates(settings(momentum_form="adam", epsilon=0.01), steps), expected(lambda g: g / (abs(g) + 0.01)), rtol=1e-5)
+
+
+def test_adams_moments_follow_changing_gradients():
+    hyper, first, second = HYPER, 0.3, -0.2
+    config = settings(momentum_form="adam", momentum=0.8, second_momentum=0.95, decay_layers=("none",))
+    opt = optim.transform(config, hyper, jnp.int32(0)).init(PARAMS)
+    for g in (first, second):
+        gradients = jax.tree.map(lambda p, g=g: jnp.full_like(p, g), PARAMS)
+        result, opt = optim.transform(config, hyper, jnp.int32(0)).update(gradients, opt, PARAMS)
+    m, v = 0.8 * 0.2 * first + 0.2 * second, 0.95 * 0.05 * first ** 2 + 0.05 * second ** 2
+    wanted = -0.5 * (m / (1 - 0.8 ** 2)) / (np.sqrt(v / (1 - 0.95 ** 2)) + 1e-9)
+    np.testing.assert_allclose(result["head"]["kernel"], [wanted], rtol=1e-5)
 
 
 def test_decay_acts_on_the_named_layers_and_on_norms_when_asked():
@@ -68,6 +86,15 @@ def test_clipping_is_of_the_global_norm_after_decay():
     assert optax.tree.norm(clipped) == pytest.approx(0.5 * 0.5, rel=1e-5)
     scale = 0.25 / float(optax.tree.norm(free))
     check(clipped, jax.tree.map(lambda u: scale * u, free))
+
+
+def test_tensor2tensors_schedule_is_the_written_formula():
+    config = settings(schedule="rsqrt", warmup=8000 / 300_000)
+    config.steps = 300_000
+    config.model = dict(name="transformer", width=512)
+    rate = lambda t: 2.0 * min(1.0, t / 8000) * max(t, 8000) ** -0.5 * 512 ** -0.5
+    for t in (0, 1, 4000, 7999, 8000, 8001, 100_000, 299_999):
+        np.testing.assert_allclose(2.0 * optim.schedule(jnp.int32(t), config), rate(t), rtol=1e-6)
 
 
 def test_schedules():
