@@ -1,19 +1,18 @@
-"""The README's tables of results, from the records in results/*/results.json: writes them between its marks.
+"""The tables of README.md and results/README.md, from the records in results/*/results.json: writes them between their marks.
 
     python results/table.py
 """
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 HERE = pathlib.Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
 sys.path.insert(0, str(HERE.parent))
 
 from ls_jax import reproduce, results  # noqa: E402
 from ls_jax.report import overview  # noqa: E402
-from ls_jax.studies import claims, distillation_claims, distillation_records, distillation_tables, paper_claims, projection  # noqa: E402
+from ls_jax.studies import claims, distillation_records, distillation_tables, paper_claims, projection  # noqa: E402
 
 RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the paper)
     "mnist_mlp": ("MNIST, 2 × 1200 units", "MNIST", "test", ""),
@@ -21,11 +20,14 @@ RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the
     "fashion_mnist_alexnet": ("Fashion-MNIST, AlexNet", "Fashion, AlexNet", "test", ""),
     "cifar10_alexnet": ("CIFAR-10 (JPEG), AlexNet", "CIFAR-10", "validation", "86.8 ± 0.2 → 86.7 ± 0.3"),
 }
-DISTILLED = {  # folder: (data and networks, short)
-    "mnist_distill": ("MNIST, 2 × 1200 to 2 × 800 units", "MNIST"),
-    "fashion_mnist_distill": ("Fashion-MNIST, 2 × 1200 to 2 × 100 units", "Fashion, units"),
-    "digits_distill": ("digits, 2 × 128 to 16 units", "digits"),
+OTHERS = {  # folder: short
+    "mnist_distill": "MNIST",
+    "fashion_mnist_distill": "Fashion, units",
+    "digits_distill": "digits",
+    "mnist_noise": "MNIST, noisy",
+    "mnist_noise_distill": "MNIST, noisy",
 }
+VERDICTS = ("holds", "fails", "undecided")
 
 
 def table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
@@ -71,17 +73,43 @@ def calibration() -> Iterator[tuple[str, ...]]:
                smoothed, f"{regime['mean']:+.3f}, {regime['regime']}")
 
 
-def verdicts(runs: Sequence[str], names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """One row a claim of the paper and smoothing, with a run's verdict in each column."""
-    found = {folder: paper_claims.check(results.read(HERE / folder)) for folder in runs}
-    where = lambda finding: (finding["split"] == "train", finding["alpha"], *finding["hyper"].items())
-    for name in names:
-        findings = [found[folder].get(name, ()) for folder in runs]
-        for train, alpha, *hyper in sorted({where(finding) for claimed in findings for finding in claimed}, key=str):
-            chosen = [next((finding for finding in claimed if where(finding) == (train, alpha, *hyper)), None) for claimed in findings]
-            varied = "".join(f", {field.replace('temperature', 'T')} = {value:g}" for field, value in hyper)
-            yield (name, f"{'training' if train else 'held out'}, α = {alpha:g}{varied}",
-                   *(verdict(each) if each else "" for each in chosen))
+def claimed() -> Iterator[tuple[str, ...]]:
+    """One row a claim: in which runs it holds, fails or is undecided; a run in which that differs says where."""
+    shorts = {folder: short for folder, (_, short, _, _) in RUNS.items()} | OTHERS
+    found = {folder: paper_claims.check(results.read(HERE / folder)) for folder in shorts if (HERE / folder).exists()}
+    for name in paper_claims.CLAIMS:
+        cells: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
+        for folder, claims_of_run in found.items():
+            findings = claims_of_run.get(name, [])
+            for verdict in VERDICTS:
+                here = [finding for finding in findings if finding["verdict"] == verdict]
+                if here:
+                    everywhere = len(here) == len(findings)
+                    cells[verdict].append(shorts[folder] + ("" if everywhere else f" ({', '.join(map(place, here))})"))
+        if any(cells.values()):
+            yield (name, *("; ".join(cells[verdict]) for verdict in VERDICTS))
+
+
+def verdicts() -> Iterator[tuple[str, ...]]:
+    """One row a finding: a claim, the run, where, the difference with its interval, and the verdict."""
+    for folder in (*RUNS, *OTHERS):
+        if (HERE / folder).exists():
+            for name, findings in paper_claims.check(results.read(HERE / folder)).items():
+                for finding in findings:
+                    unit = paper_claims.CLAIMS[name].unit
+                    value = "{:+.2f} [{:+.2f}, {:+.2f}]" + (" points" if unit < 1 else "")
+                    numbers = (finding["difference"], *(finding["interval"] or (float("nan"),) * 2))
+                    yield (name, f"[{folder}]({folder}/README.md)", place(finding, full=True),
+                           value.format(*(number / unit for number in numbers)), claims.sentence(finding))
+
+
+def place(finding: claims.Finding, full: bool = False) -> str:
+    """Where a finding is from: split, smoothing, temperature; in short without what most findings share."""
+    split = {"train": "training"}.get(finding["split"], "held out")
+    alpha = f"α = {finding['alpha']:g}"
+    hyper = [f"{field.replace('temperature', 'T')} = {value:g}" if isinstance(value, float) else f"{field} {value}"
+             for field, value in finding["hyper"].items()]
+    return ", ".join([split, alpha, *hyper] if full else [*(["training"] if split == "training" else []), *(hyper or [alpha])])
 
 
 def distillation() -> Iterator[tuple[str, ...]]:
@@ -101,43 +129,40 @@ def paper() -> Iterator[tuple[str, ...]]:
         yield item, what, ", ".join(there), ", ".join(f"`{name}`" for name in names if not (HERE / name).exists())
 
 
-def verdict(finding: claims.Finding) -> str:
-    """A verdict in a word, with the seeds that would decide it."""
-    needed = finding["seeds_needed"]
-    return finding["verdict"] + (f" ({needed:,} seeds)" if needed else "")
-
-
 def link(folder: str) -> str:
     """Where a run's page is, from the README."""
     return f"results/{folder}/README.md"
 
 
 def tables() -> dict[str, str]:
-    """The tables by the names of their marks in the README."""
-    distilled = [folder for folder in DISTILLED if (HERE / folder).exists()]
+    """The tables by the names of their marks."""
     return {
+        "paper": table(("in the paper", "what it shows", "measured here", "configured, not yet run"), paper()),
         "accuracy": table(("run", "split, examples", "accuracy % at α = 0", "at α = 0.1", "difference", "NLL", "spread ratio",
                            "paper, accuracy %"), accuracy()),
         "calibration": table(("run", "split", "hard, T = 1: ECE", "temperature scaling: ECE / T", "label smoothing: ECE / α",
                               "confidence minus accuracy, hard"), calibration()),
-        "claims": table(("claim", "where", *(short for _, short, _, _ in RUNS.values())),
-                        verdicts(list(RUNS), [name for name in paper_claims.CLAIMS if name not in distillation_claims.CLAIMS])),
         "distillation": table(("network", "error %", "n", "paper, %", "replication, %"), distillation()),
-        "distillation claims": table(("claim", "where", *(DISTILLED[folder][1] for folder in distilled)),
-                                     verdicts(distilled, distillation_claims.CLAIMS)),
-        "paper": table(("in the paper", "what it shows", "measured here", "configured, not yet run"), paper()),
+        "claims": table(("claim", *VERDICTS), claimed()),
+        "verdicts": table(("claim", "run", "where", "difference or value [95 % interval]", "verdict"), verdicts()),
     }
 
 
-def filled(readme: str) -> str:
-    """The README with its tables as the records have them now."""
-    for name, content in tables().items():
-        fill = lambda mark: f"{mark[1]}{content}\n{mark[2]}"
-        readme, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", fill, readme, flags=re.DOTALL)
+FILES = {"README.md": ("paper", "accuracy", "calibration", "distillation", "claims"), "results/README.md": ("verdicts",)}
+
+
+def filled(text: str, names: Sequence[str]) -> str:
+    """A page with the tables of these names as the records have them now."""
+    contents = tables()
+    for name in names:
+        fill = lambda mark: f"{mark[1]}{contents[name]}\n{mark[2]}"
+        text, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", fill, text, flags=re.DOTALL)
         if count != 1:
-            raise SystemExit(f"the README needs one mark <!-- {name} -->, followed by <!-- end -->")
-    return readme
+            raise SystemExit(f"the page needs one mark <!-- {name} -->, followed by <!-- end -->")
+    return text
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text()))
+    for file, names in FILES.items():
+        page = HERE.parent / file
+        page.write_text(filled(page.read_text(), names))
