@@ -1,0 +1,97 @@
+"""Beam search as tensor2tensor's: the alive beams, the best finished hypothesis, and a length penalty, batched over sentences."""
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from ls_jax.data.tokens import END, PADDING
+
+
+class Hypotheses(NamedTuple):
+    """The best translation found of each sentence.
+
+    Attributes:
+        ids: up to END, which it includes where the hypothesis ended, then PADDING.
+        log_probs: of all its tokens, at the temperature of the search.
+        scores: log_probs over the length penalty.
+        finished: whether it ended by itself, or else was cut off at its limit.
+    """
+    ids: Int[Array, "rows steps"]
+    log_probs: Float[Array, " rows"]
+    scores: Float[Array, " rows"]
+    finished: Bool[Array, " rows"]
+
+
+class _Search(NamedTuple):
+    """The loop's state. A row's search is frozen when nothing can change its best hypothesis any more."""
+    position: Int[Array, ""]
+    cache: Any
+    alive: Int[Array, "rows beams steps"]
+    log_probs: Float[Array, "rows beams"]         # of the alive beams, best first
+    ancestors: Int[Array, "rows beams steps"]     # which beam wrote the cache for this one at each step; -1: not yet
+    best: Int[Array, "rows steps"]                # of the finished ones
+    best_log_prob: Float[Array, " rows"]
+    best_score: Float[Array, " rows"]
+
+
+def beam_search(step: Callable[..., tuple[Float[Array, "rows beams vocabulary"], Any]], cache: Any, limits: Int[Array, " rows"], *,
+                steps: int, beams: int = 4, length_penalty: Float[Array, ""] | float = 0.6,
+                temperature: Float[Array, ""] | float = 1.0) -> Hypotheses:
+    """Each sentence's hypothesis of the highest log-probability / ((5 + length) / 6) ** length_penalty; greedy search with one beam.
+
+    At each step the 2 * beams best continuations are looked at; those that end compete for the best finished hypothesis, the
+    best `beams` others live on. A sentence is done at its limit, or when its best finished hypothesis is better than the best
+    alive one could become, so its result depends neither on its neighbours nor on `steps`. If nothing has ended by then the best
+    alive one is its result.
+
+    Args:
+        step: (cache, ids [rows, beams], position, seen [rows, beams, steps * beams]) -> logits, cache, as `Transformer.step`.
+        limits: the most tokens a hypothesis may have, END included, at most `steps`; 0 for a row without a sentence.
+        length_penalty: tensor2tensor's α, not negative; may be traced.
+        temperature: T > 0, by which logits are divided; may be traced.
+    """
+    rows, slots = len(limits), jnp.arange(beams)
+    penalty = lambda length: ((5.0 + length.astype(jnp.float32)) / 6.0) ** length_penalty
+
+    def active(search):
+        bound = search.log_probs[:, 0] / penalty(limits)
+        return (search.position < limits) & ~(search.best_score > bound)
+
+    def advance(search):
+        at, going = search.position, active(search)
+        ancestors = search.ancestors.at[:, :, at].set(slots)
+        seen = (ancestors[..., None] == slots).reshape(rows, beams, -1)
+        last = lax.dynamic_index_in_dim(search.alive, jnp.maximum(at - 1, 0), axis=2, keepdims=False)
+        logits, cache = step(search.cache, jnp.where(at > 0, last, PADDING), at, seen)
+        log_probs = search.log_probs[..., None] + jax.nn.log_softmax(logits / temperature)
+        candidates, where = lax.top_k(log_probs.reshape(rows, -1), 2 * beams)
+        parents, ids = where // logits.shape[-1], where % logits.shape[-1]
+        ended = ids == END
+
+        finished = jnp.argmax(jnp.where(ended, candidates, -jnp.inf), axis=1)
+        own = lambda x, index: jnp.take_along_axis(x, index.reshape(rows, -1, *(1,) * (x.ndim - 2)), axis=1)
+        log_prob = own(jnp.where(ended, candidates, -jnp.inf), finished)[:, 0]
+        score = log_prob / penalty(at + 1)
+        better = going & (score > search.best_score)
+        sequence = own(search.alive, own(parents, finished))[:, 0].at[:, at].set(END)
+
+        living, chosen = lax.top_k(jnp.where(ended, -jnp.inf, candidates), beams)
+        parents, ids = own(parents, chosen), own(ids, chosen)
+        keep = lambda new, old: jnp.where(going.reshape(rows, *(1,) * (new.ndim - 1)), new, old)
+        return _Search(at + 1, cache, keep(own(search.alive, parents).at[:, :, at].set(ids), search.alive),
+                       keep(living, search.log_probs), own(ancestors, parents),
+                       jnp.where(better[:, None], sequence, search.best), jnp.where(better, log_prob, search.best_log_prob),
+                       jnp.where(better, score, search.best_score))
+
+    nothing = jnp.full(rows, -jnp.inf)
+    empty = jnp.full((rows, beams, steps), PADDING, jnp.int32)
+    first = jnp.broadcast_to(jnp.where(slots == 0, 0.0, -jnp.inf), (rows, beams))  # all beams are equal at first: one counts
+    start = _Search(jnp.int32(0), cache, empty, first, empty - 1, empty[:, 0], nothing, nothing)
+    end = lax.while_loop(lambda search: jnp.any(active(search)), advance, start)
+    finished = end.best_score > -jnp.inf
+    return Hypotheses(jnp.where(finished[:, None], end.best, end.alive[:, 0]),
+                      jnp.where(finished, end.best_log_prob, end.log_probs[:, 0]),
+                      jnp.where(finished, end.best_score, end.log_probs[:, 0] / penalty(limits)), finished)
