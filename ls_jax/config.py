@@ -29,6 +29,7 @@ CHOICES = {
     "data.normalize": tuple(augment.NORMALIZATIONS),
     "members": ("auto", *sweep.STRATEGIES),
     "dtype": ("float32", "bfloat16"),
+    "batch_norm": ("synchronized", "per_device"),
 }
 
 
@@ -64,13 +65,15 @@ def default() -> ml_collections.ConfigDict:
     config.loss = ml_collections.ConfigDict(dict(
         convention="uniform",                # α/K on every class (the paper); off_target: α/(K-1) on the wrong ones
         multiplier=1.0,                      # the paper's CIFAR recipes minimise 3 x the cross-entropy
+        auxiliary=0.4,                       # weight of the auxiliary classifier's loss, of models that have one (TF-slim's)
     ))
 
     config.optimizer = ml_collections.ConfigDict(dict(
-        schedule="constant",                 # constant, linear (to 0 at the end), step, rsqrt (tensor2tensor's for the Transformer)
+        schedule="constant",                 # constant, linear (to 0 at the end), step, exponential, rsqrt (the Transformer's)
         boundaries=(),                       # step: fractions of `steps` at which the rate is multiplied ...
         factor=0.1,                          # ... by this
-        warmup=0.0,                          # rsqrt: the fraction of `steps` in which the rate rises linearly from 0
+        factor_every=0.01,                   # exponential: the fraction of `steps` in which the rate falls by `factor`
+        warmup=0.0,                          # the fraction of `steps` in which the rate first rises linearly from 0
         momentum=0.9,
         momentum_form="heavy_ball",          # heavy_ball, nesterov, averaged (μ m + (1-μ) g), adam
         second_momentum=0.997,               # adam: β₂, tensor2tensor's ...
@@ -116,6 +119,8 @@ def default() -> ml_collections.ConfigDict:
     config.log = ml_collections.ConfigDict(dict(every=100, tensorboard=True))
 
     config.dtype = "float32"                 # compute dtype; parameters, statistics and loss stay float32
+    config.batch_norm = "synchronized"       # over the whole batch; per_device: each device's examples, running statistics averaged
+    config.micro_batches = 1                 # parts of the batch taken one after another, where it does not fit at once
     config.members = "auto"                  # unroll, vmap or map: how members share a device (see ls_jax/sweep.py)
     config.steps_per_call = placeholder(int)  # steps per dispatch; None: chosen for the backend
     config.mesh = ml_collections.ConfigDict(dict(member=placeholder(int), data=placeholder(int)))  # None: chosen
@@ -224,9 +229,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for alpha in config.sweep.alpha:
         if not 0 <= alpha < 1:
             raise UserError(f"config.sweep.alpha holds {alpha}: label smoothing must lie in [0, 1)")
-    for name in ("steps", "batch_size", "evaluate.batch_size", "evaluate.tokens", "information.examples", "log.every", "checkpoint.keep"):
+    for name in ("steps", "batch_size", "evaluate.batch_size", "evaluate.tokens", "information.examples", "log.every", "checkpoint.keep",
+                 "micro_batches"):
         if get(config, name) < 1:
             raise UserError(f"config.{name}={get(config, name)} must be at least 1")
+    if not 0 <= config.optimizer.warmup < 1 or not config.optimizer.factor_every > 0:
+        raise UserError(f"config.optimizer.warmup={config.optimizer.warmup} and factor_every={config.optimizer.factor_every} are fractions "
+                        "of the training's length: warmup in [0, 1), factor_every above 0")
     if any(not 0 < boundary < 1 for boundary in config.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={tuple(config.optimizer.boundaries)} must be fractions of the "
                         "training's length, between 0 and 1")
@@ -301,10 +310,13 @@ def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Lines "field: old -> new" where two plain configs differ in what a resumed run must not change."""
-    old, new = flat(old), flat(new)
+    """Lines "field: old -> new" where two plain configs differ in what a resumed run must not change.
+
+    A field that is newer than the run had the value that is now its default.
+    """
+    old, new, defaults = flat(old), flat(new), flat(plain(default()))
     own = lambda name: re.sub(r"^distill\.teachers\.[^.]+\.", "", name)  # of a teacher the same fields are free
     fixed = [name for name in sorted(old.keys() | new.keys())
              if not any(own(name) == free or own(name).startswith(free + ".") for free in FREE_TO_CHANGE)]
     return [f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in fixed
-            if old.get(name) != new.get(name)]  # a field that is newer than the run is None by default
+            if old.get(name, defaults.get(own(name))) != new.get(name)]

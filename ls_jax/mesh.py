@@ -3,6 +3,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -93,3 +94,15 @@ def fetch(value: Any) -> Any:
 def map_shards(f: Any, mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
     """`jax.shard_map` with the check that what is declared equal on all data shards is so."""
     return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+
+
+def varying(value: Any, axis_name: str | tuple[str, ...] | None) -> Any:
+    """Inside `map_shards`, a tree of arrays that are equal on all shards, taken as each shard's own: gradients with respect to them
+    are then the shard's too, and are summed when the caller asks."""
+    return jax.lax.pcast(value, axis_name, to="varying") if axis_name else value
+
+
+def zeros(shapes: Any) -> Any:
+    """Zeros of a tree of `jax.eval_shape`'s results that vary over the same mesh axes, as a loop's carry must."""
+    axes = lambda x: tuple(x.manual_axis_type.varying) if x.manual_axis_type else ()
+    return jax.tree.map(lambda x: varying(jnp.zeros(x.shape, x.dtype), axes(x)), shapes)

@@ -19,6 +19,7 @@ SCHEDULES = {
     "linear": lambda progress, config: jnp.maximum(0.0, 1.0 - progress),
     "step": lambda progress, config: config.factor ** sum(
         jnp.where(progress >= boundary, 1.0, 0.0) for boundary in config.boundaries),
+    "exponential": lambda progress, config: config.factor ** (jnp.maximum(0.0, progress - config.warmup) / config.factor_every),
 }  # and "rsqrt", which is of the step rather than of the progress
 
 
@@ -28,14 +29,18 @@ def inverse_square_root(step: Float[Array, ""], warmup: float, width: int) -> Fl
 
 
 def schedule(step: Int[Array, ""], config: ml_collections.ConfigDict) -> Float[Array, ""]:
-    """The learning rate's factor at `step`, in [0, 1]; "step" multiplies by `factor` at each of the `boundaries`.
+    """The learning rate's factor at `step`, in [0, 1]; "step" multiplies by `factor` at each of the `boundaries`, "exponential"
+    from the end of the warm-up on by `factor` every `factor_every`, gradually.
 
-    Boundaries and the warm-up of "rsqrt" are fractions of `config.steps`, so that a shorter run keeps the recipe's shape.
+    With `warmup` the factor first rises linearly from 0. All lengths are fractions of `config.steps`, so that a shorter run keeps
+    the recipe's shape.
     """
-    step = jnp.asarray(step, jnp.float32)
-    if config.optimizer.schedule == "rsqrt":
-        return inverse_square_root(step, float(round(config.optimizer.warmup * config.steps)), config.model.width)
-    return SCHEDULES[config.optimizer.schedule](step / config.steps, config.optimizer)
+    step, settings = jnp.asarray(step, jnp.float32), config.optimizer
+    rise = settings.get("warmup", 0.0) * config.steps
+    if settings.schedule == "rsqrt":
+        return inverse_square_root(step, float(round(rise)), config.model.width)
+    factor = SCHEDULES[settings.schedule](step / config.steps, settings)
+    return factor * jnp.minimum(1.0, (step + 1) / rise) if rise else factor
 
 
 def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, ""]) -> optax.GradientTransformation:

@@ -1,5 +1,6 @@
 """The mathematics of a step, for one member on one shard; `sweep.over_mesh` adds the member and the data axis."""
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from ls_jax import losses, metrics, models, optim, rng
+from ls_jax import mesh as meshes
 from ls_jax.data import augment
 from ls_jax.data.tokens import Tokens
 from ls_jax.models import Output
@@ -47,7 +49,8 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
     """
     config = ml_collections.FrozenConfigDict(config)  # what is traced later must be what was asked for now
     shape = image_shape and augment.output_shape(image_shape, config.data.augment)
-    graphdef, new_weights = network(config, num_classes, shape, axis_name)
+    norm_axis = axis_name if config.batch_norm == "synchronized" else None
+    graphdef, new_weights = network(config, num_classes, shape, norm_axis)
 
     def init(hyper: Hyper) -> State:
         params, stats = new_weights(rng.key(hyper.seed, "init"))
@@ -56,6 +59,24 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
                      opt=optim.transform(config, hyper, start).init(params), sums=metrics.zeros(), diverged=start - 1)
 
     def train(state: State, hyper: Hyper, batch: Batch) -> State:
+        params = meshes.varying(state.params, axis_name)  # a shard's gradients are its own until they are summed below
+        counted = batch.labels.shape[0] if batch.counted is None else jnp.sum(batch.counted, dtype=jnp.float32)
+        everywhere = total_over_shards(counted)  # shards may hold unequally many tokens
+        part = lambda batch: learn(params, state, hyper, batch, everywhere)
+        total, gradients, sums, stats = summed(part, batch, config.micro_batches)
+        total, gradients, sums = total_over_shards((total, gradients, sums))
+        stats = jax.tree.map(lambda x: x / config.micro_batches, stats)
+        stats = stats if config.batch_norm == "synchronized" else mean_over_shards(stats)
+        optimizer = optim.transform(config, hyper, state.step)
+        updates, opt = optimizer.update(gradients, state.opt, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new = State(step=state.step + 1, params=params, stats=stats, opt=opt, ema=moving_average(state.ema, params, state.step),
+                    sums=state.sums + sums, diverged=state.diverged)
+        return freeze_if_diverged(state, new, total)
+
+    def learn(params, state: State, hyper: Hyper, batch: Batch, everywhere):
+        """(loss, its gradients, metrics, new statistics) of this shard's examples or a part of them; all but the last add up over
+        shards and parts, so the loss is divided by all that counts everywhere."""
         inputs = augmented(batch, hyper.seed, state.step, config.data.augment, config.data.normalize)
         dropout = rng.per_example(rng.key(hyper.seed, "dropout", state.step), batch.ids)
 
@@ -65,17 +86,16 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
             loss = losses.smoothed_cross_entropy(output.logits, batch.labels, hyper.alpha, config.loss.convention)
             if config.distill:
                 loss = distilled(loss, output.logits, batch, hyper.distillation, config.distill)
-            stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-            return config.loss.multiplier * mean(loss, batch.counted), (stats, output.logits, loss)
+            total = loss
+            if output.auxiliary_logits is not None:
+                total = loss + config.loss.auxiliary * losses.smoothed_cross_entropy(
+                    output.auxiliary_logits, batch.labels, hyper.alpha, config.loss.convention)
+            total = jnp.sum(total if batch.counted is None else jnp.where(batch.counted, total, 0.0)) / everywhere
+            sums = metrics.sums(loss, output.logits, batch.labels, batch.counted)
+            return config.loss.multiplier * total, (sums, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
-        (total, (stats, logits, loss)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-        optimizer = optim.transform(config, hyper, state.step)
-        updates, opt = optimizer.update(gradients, state.opt, state.params)
-        params = optax.apply_updates(state.params, updates)
-        sums = state.sums + total_over_shards(metrics.sums(loss, logits, batch.labels, batch.counted))
-        new = State(step=state.step + 1, params=params, stats=stats, opt=opt, ema=moving_average(state.ema, params, state.step),
-                    sums=sums, diverged=state.diverged)
-        return freeze_if_diverged(state, new, total)
+        (total, (sums, stats)), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+        return total, gradients, sums, stats
 
     def moving_average(ema, params, step):
         # The effective decay rises as (1+t)/(10+t), as TensorFlow's ExponentialMovingAverage does with num_updates.
@@ -100,14 +120,22 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
         mask = mask if batch.counted is None else mask[:, None] & batch.counted
         return total_over_shards(metrics.sums(loss, logits, batch.labels, mask))
 
-    def mean(loss: Float[Array, " batch *tokens"], counted: Bool[Array, "batch tokens"] | None) -> Float[Array, ""]:
-        """Over all that counts on all shards, which may hold unequally many tokens."""
-        if counted is None:
-            return lax.pmean(jnp.mean(loss), axis_name) if axis_name else jnp.mean(loss)
-        return total_over_shards(jnp.sum(jnp.where(counted, loss, 0.0))) / total_over_shards(jnp.sum(counted, dtype=jnp.float32))
-
+    mean_over_shards = (lambda tree: lax.pmean(tree, axis_name)) if axis_name else (lambda tree: tree)
     total_over_shards = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
     return Steps(init, train, predict, measure, view)
+
+
+def summed(f: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:
+    """Sum over consecutive parts of a batch of the tree that `f` makes of each: one after another, so that one is in memory."""
+    if parts == 1:
+        return f(batch)
+    split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+    add = lambda *trees: jax.tree.map(lambda *xs: sum(xs), *trees)
+    take = lambda split, part: jax.tree.map(lambda x: x[part], split)
+    nothing = lambda split: meshes.zeros(jax.eval_shape(f, take(split, 0)))
+    loop = lambda split: lax.scan(lambda total, part: (add(total, f(part)), None), nothing(split), split)[0]
+    unrolled = lambda split: add(*(f(take(split, part)) for part in range(parts)))
+    return lax.platform_dependent(split, cpu=unrolled, default=loop)  # a CPU runs convolutions in a loop slowly
 
 
 def network(config: ml_collections.ConfigDict, num_classes: int, shape: tuple[int, int, int] | None,

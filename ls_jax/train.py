@@ -72,7 +72,10 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
         raise UserError(f"config.evaluate.split={config.evaluate.split!r}: {dataset.name} has the splits {', '.join(dataset.splits)}; "
                         "config.data.holdout=N makes a validation split")
     hyper, split = sweep.grid(config), dataset.splits["train"]
-    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), split.rows(config.batch_size))
+    rows = split.rows(config.batch_size)
+    if rows % config.micro_batches:
+        raise UserError(f"config.micro_batches={config.micro_batches} does not divide the {rows} examples of a step")
+    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), rows // config.micro_batches)
     layout = sweep.Layout(mesh, len(hyper.seed), strategy(config))
     try:
         steps = steps_module.build(config, len(dataset.class_names), split.image_shape)

@@ -260,13 +260,14 @@ def test_batch_statistics_are_those_of_all_shards():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-3), result, expected)
 
 
-@pytest.mark.parametrize("side", [1, 7, 12])
-def test_max_pool_equals_windowed_reduction(side):
+@pytest.mark.parametrize("side, padding", [(1, "SAME"), (7, "SAME"), (12, "SAME"), (7, "VALID"), (12, "VALID")])
+def test_max_pool_equals_windowed_reduction(side, padding):
     """Values and gradients, on even and odd sides."""
     x = batch_of((side, side, 3))
-    plain = lambda x: nnx.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
-    weights = np.random.default_rng(0).normal(size=(4, -(-side // 2), -(-side // 2), 3)).astype(np.float32)
-    both = jax.jit(lambda x: [jax.value_and_grad(lambda x: jnp.vdot(f(x), weights))(x) for f in (layers.max_pool, plain)])
+    plain = lambda x: nnx.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+    ours = lambda x: layers.max_pool(x, padding)
+    weights = np.random.default_rng(0).normal(size=plain(x).shape).astype(np.float32)
+    both = jax.jit(lambda x: [jax.value_and_grad(lambda x: jnp.vdot(f(x), weights))(x) for f in (ours, plain)])
     (ours, gradient), (theirs, plain_gradient) = both(x)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     np.testing.assert_allclose(gradient, plain_gradient, atol=1e-6)
@@ -324,6 +325,7 @@ def test_members_by_vmap_equal_solo_runs():
         ("resent", {}, "unknown model 'resent' (did you mean 'resnet'?)"),
         ("mlp", dict(hiden=(3,)), "model 'mlp' has no field 'hiden' (did you mean 'hidden'?)"),
         ("resnet", dict(style="huh"), "unknown ResNet style 'huh'; choose from tensor2tensor, he"),
+        ("inception_v4", {}, "needs pictures of at least 75x75 pixels, not 8x8"),
         ("resnet", dict(style="he", widths=(32, 16)), "cannot narrow from 32 to 16 channels"),
     ],
 )
@@ -331,3 +333,41 @@ def test_bad_input_is_named(name, fields, message):
     with pytest.raises(ValueError) as error:
         models.build(name, num_classes=10, image_shape=(8, 8, 3), rngs=nnx.Rngs(0), **fields)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_inception_is_timms():
+    """42,679,816 parameters and 1,536 features, as timm's (tests/test_import_timm.py compares their values)."""
+    model = nnx.eval_shape(lambda: models.build("inception_v4", num_classes=1000, image_shape=(299, 299, 3), rngs=nnx.Rngs(0)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) == 42_679_816
+    images = jax.ShapeDtypeStruct((2, 299, 299, 3), jnp.float32)
+    output = jax.eval_shape(lambda model, images: model(images, train=False), model, images)
+    assert output.features.shape == (2, 1536) and output.auxiliary_logits is None
+
+
+def test_inceptions_auxiliary_classifier_is_for_training():
+    """On 299 pixels its convolution covers 5x5 positions, as in TF-slim; on small pictures it covers what there is."""
+    new = lambda size: nnx.eval_shape(lambda: models.build(
+        "inception_v4", num_classes=1001, image_shape=(size, size, 3), rngs=nnx.Rngs(0), auxiliary=True, dropout=0.0))
+    assert new(299).auxiliary.whole.conv.kernel.shape == (5, 5, 128, 768)
+    for size in (75, 139):
+        images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+        for train, shape in ((True, (2, 1001)), (False, None)):
+            output = jax.eval_shape(lambda model, images, train=train: model(images, train=train), new(size), images)
+            assert getattr(output.auxiliary_logits, "shape", None) == shape
+
+
+def test_average_pool_leaves_out_the_padding():
+    x = batch_of((5, 1, 2))
+    window, strides = (1, 3, 3, 1), (1, 1, 1, 1)
+    total, count = (jax.lax.reduce_window(value, 0.0, jax.lax.add, window, strides, "SAME") for value in (x, jnp.ones_like(x)))
+    np.testing.assert_allclose(layers.average_pool(jnp.asarray(x)), total / count, atol=1e-6)
+
+
+def test_batch_norm_takes_its_momentum_and_epsilon():
+    norm = layers.BatchNorm(2, momentum=0.75, epsilon=0.5)
+    x = jnp.asarray(batch_of((3, 3, 2)))
+    y = norm(x, train=True)
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    np.testing.assert_allclose(y, (x - mean) / jnp.sqrt(var + 0.5), atol=1e-5)
+    np.testing.assert_allclose(norm.mean[...], 0.25 * mean, atol=1e-6)
+    np.testing.assert_allclose(norm.var[...], 0.75 + 0.25 * var, rtol=1e-5)

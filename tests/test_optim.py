@@ -103,3 +103,18 @@ def test_schedules():
     np.testing.assert_allclose(at(settings(schedule="linear"), 0, 25, 100), [1, 0.75, 0])
     np.testing.assert_allclose(at(settings(schedule="step", boundaries=(0.5, 0.75)), 49, 50, 74, 75), [1, 0.1, 0.1, 0.01],
                                rtol=1e-6)
+
+
+def test_warm_up_rises_linearly_and_the_rate_then_falls_exponentially():
+    """100 steps: 10 of warm-up, then a factor of 0.5 every 5."""
+    config = settings(schedule="exponential", warmup=0.1, factor=0.5, factor_every=0.05)
+    factors = [float(optim.schedule(jnp.int32(step), config)) for step in (0, 4, 9, 10, 15, 20, 99)]
+    np.testing.assert_allclose(factors, [0.1, 0.5, 1, 1, 0.5, 0.25, 0.5 ** (89 / 5)], rtol=1e-5)
+
+
+def test_warm_up_goes_with_every_schedule():
+    for name in optim.SCHEDULES:
+        plain, warm = (settings(schedule=name, warmup=warmup, boundaries=(0.5,)) for warmup in (0.0, 0.1))
+        assert optim.schedule(jnp.int32(0), warm) < 0.11
+        if name != "exponential":  # which begins to fall after it
+            assert optim.schedule(jnp.int32(60), warm) == optim.schedule(jnp.int32(60), plain)

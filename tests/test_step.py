@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ls_jax import losses, metrics, step
+from ls_jax import losses, metrics, models, step
 from ls_jax.state import Hyper
 from ls_jax.step import Batch
 
@@ -102,3 +102,42 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_state(tiny, batch, mod
     new = low.train(state, HYPER, batch)
     assert {str(leaf.dtype) for leaf in jax.tree.leaves((new.params, new.stats, new.opt))} <= {"float32", "int32"}
     np.testing.assert_allclose(low.predict(state, batch).logits, steps.predict(state, batch).logits, atol=0.05)
+
+
+def test_parts_of_a_batch_without_batch_norm_are_the_whole(tiny, batch):
+    tiny.model.dropout = 0.3
+    whole, state = build(tiny)
+    tiny.micro_batches = 4
+    parts, _ = build(tiny)
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-5)
+    jax.tree.map(close, parts.train(state, HYPER, batch), whole.train(state, HYPER, batch))
+
+
+def test_a_loop_over_parts_is_the_unrolled_one(tiny, batch, monkeypatch):
+    """What a GPU or TPU runs, here too."""
+    tiny.model = dict(name="resnet", blocks=1, widths=(4,), stem=4)
+    tiny.micro_batches = 4
+    unrolled, state = build(tiny)
+    expected = unrolled.train(state, HYPER, batch)
+    monkeypatch.setattr(step.lax, "platform_dependent", lambda *arguments, cpu, default: default(*arguments))
+    loop, _ = build(tiny)
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-5)
+    jax.tree.map(close, loop.train(state, HYPER, batch), expected)
+
+
+def test_an_auxiliary_classifier_adds_its_weighted_loss(tiny, batch, monkeypatch):
+    """One that gives the same logits again adds so many times the same gradient, and nothing to what is reported."""
+    class Twice(models.MLP):
+        def __call__(self, *arguments, **options):
+            output = super().__call__(*arguments, **options)
+            return output._replace(auxiliary_logits=output.logits)
+
+    tiny.optimizer.momentum = 0.0
+    plain, state = build(tiny)
+    tiny.loss.auxiliary = 0.5
+    monkeypatch.setitem(models.MODELS, "mlp", Twice)
+    twice, _ = build(tiny)
+    a, b = plain.train(state, HYPER, batch), twice.train(state, HYPER, batch)
+    moved = lambda new: jax.tree.map(lambda n, o: n - o, new.params, state.params)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(1.5 * x, y, atol=1e-6), moved(a), moved(b))
+    np.testing.assert_allclose(a.sums.loss, b.sums.loss)

@@ -116,3 +116,18 @@ def test_one_compilation_serves_the_whole_sweep(config):
     twice = sweep.over_mesh(double, layout, (mesh.MEMBER,), mesh.MEMBER)
     result = layout.join(twice(layout.split(mesh.put(layout.mesh, mesh.MEMBER, np.arange(4, dtype=np.float32)))))
     assert len(traces) == 1 and result.tolist() == [0, 2, 4, 6]
+
+
+def test_batch_norm_per_device_is_that_of_as_many_parts(config):
+    """Each shard normalises by its own examples, and the running statistics are the shards' mean: the same on two devices as in two
+    parts on one; and not what synchronised statistics give."""
+    config.model = dict(name="resnet", blocks=1, widths=(4,), stem=4)
+    config.sweep.update(alpha=(0.1,), seed=(0,))
+    config.batch_norm = "per_device"
+    devices = run_steps(config, shards=2)
+    config.micro_batches = 2
+    assert_close(run_steps(config), devices, atol=1e-5, rtol=1e-4)
+    config.update(batch_norm="synchronized", micro_batches=1)
+    together = run_steps(config, shards=2)
+    difference = np.abs(together.stats["norm"]["var"] - devices.stats["norm"]["var"])
+    assert difference.max() > 5e-5

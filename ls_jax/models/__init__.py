@@ -14,14 +14,15 @@ from flax import nnx
 
 from ls_jax.errors import did_you_mean
 from ls_jax.models.alexnet import AlexNet
+from ls_jax.models.inception import InceptionV4
 from ls_jax.models.layers import Output
 from ls_jax.models.mlp import MLP
 from ls_jax.models.resnet import ResNet
 from ls_jax.models.transformer import Transformer
 
-__all__ = ["MODELS", "AlexNet", "MLP", "Output", "ResNet", "Transformer", "build", "head"]
+__all__ = ["MODELS", "AlexNet", "InceptionV4", "MLP", "Output", "ResNet", "Transformer", "build", "head"]
 
-MODELS = {"mlp": MLP, "alexnet": AlexNet, "resnet": ResNet, "transformer": Transformer}
+MODELS = {"mlp": MLP, "alexnet": AlexNet, "resnet": ResNet, "inception_v4": InceptionV4, "transformer": Transformer}
 
 
 def build(

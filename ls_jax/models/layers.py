@@ -12,11 +12,13 @@ class Output(NamedTuple):
     """What a model returns, both float32 whatever the compute dtype.
 
     features are the penultimate activations, so logits = features @ head.kernel + head.bias. The Transformer has them for
-    every place of the target, [rows, target, ...].
+    every place of the target, [rows, target, ...]. auxiliary_logits are those of a second classifier further down, of models that
+    have one, while training.
     """
 
     logits: Float[Array, "*batch classes"]
     features: Float[Array, "*batch features"]
+    auxiliary_logits: Float[Array, "*batch classes"] | None = None
 
 
 def dropout(
@@ -44,23 +46,38 @@ def local_response_norm(
     return x * root * jnp.sqrt(root)
 
 
-def max_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch rows columns channels"]:
-    """Maximum over 3x3 windows at stride 2, padded as TensorFlow's SAME: only as far as the last window reaches.
+def max_pool(x: Float[Array, "batch height width channels"], padding: str = "SAME") -> Float[Array, "batch rows columns channels"]:
+    """Maximum over 3x3 windows at stride 2, padded as TensorFlow's SAME: only as far as the last window reaches; or VALID: not at all.
 
     Taken along rows, then columns, as maxima of three strided slices: their gradient is a sum of dilated copies, where
     that of a windowed reduction is a scatter, which CPUs run slowly. Of equal entries the first gets the gradient.
     """
     for axis in (1, 2):
-        windows = -(-x.shape[axis] // 2)
-        missing = 2 * windows + 1 - x.shape[axis]
-        padding = [(0, 0)] * x.ndim
-        padding[axis] = (missing // 2, missing - missing // 2)
-        padded = jnp.pad(x, padding, constant_values=-jnp.inf)
+        windows = -(-x.shape[axis] // 2) if padding == "SAME" else (x.shape[axis] - 1) // 2
+        missing = max(0, 2 * windows + 1 - x.shape[axis])
+        added = [(0, 0)] * x.ndim
+        added[axis] = (missing // 2, missing - missing // 2)
+        padded = jnp.pad(x, added, constant_values=-jnp.inf)
         left, middle, right = (
             jax.lax.slice_in_dim(padded, start, start + 2 * windows - 1, stride=2, axis=axis) for start in range(3)
         )
         x = first_maximum(first_maximum(left, middle), right)
     return x
+
+
+def average_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
+    """Mean over 3x3 windows at stride 1, padded as TensorFlow's SAME: of the pixels inside the picture alone. In float32."""
+    pooled = x.astype(jnp.float32)
+    for axis in (1, 2):
+        size = x.shape[axis]
+        padding = [(0, 0)] * x.ndim
+        padding[axis] = (1, 1)
+        padded = jnp.pad(pooled, padding)
+        total = sum(jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3))
+        place = jnp.arange(size)
+        inside = 1 + (place > 0).astype(jnp.float32) + (place < size - 1).astype(jnp.float32)
+        pooled = total / inside.reshape([-1 if dimension == axis else 1 for dimension in range(x.ndim)])
+    return pooled.astype(x.dtype)
 
 
 @jax.custom_jvp
@@ -108,19 +125,19 @@ def _(primals, tangents):
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalization over all axes but the last (Ioffe & Szegedy 2015), momentum 0.9, epsilon 1e-5.
+    """Batch normalization over all axes but the last (Ioffe & Szegedy 2015).
 
     In training, mean and variance are those of the whole batch: of all shards along the mesh axis `axis_name`, or of
     the given array where it is None. They are taken in float32 in one pass, as E[x] and E[x^2] - E[x]^2. The running
     variance is the biased one (divided by n, as flax and TensorFlow's unfused layer; PyTorch's is n/(n-1) larger).
     """
 
-    def __init__(self, channels: int, *, axis_name: str | None = None):
+    def __init__(self, channels: int, *, axis_name: str | None = None, momentum: float = 0.9, epsilon: float = 1e-5):
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.var = nnx.BatchStat(jnp.ones(channels))
-        self.axis_name = axis_name
+        self.axis_name, self.momentum, self.epsilon = axis_name, momentum, epsilon
 
     def __call__(
         self,
@@ -137,10 +154,10 @@ class BatchNorm(nnx.Module):
         mean, var = self.mean[...], self.var[...]
         if train:
             batch_mean, batch_var = self._moments(x)
-            self.mean[...] = 0.9 * mean + 0.1 * jax.lax.stop_gradient(batch_mean)
-            self.var[...] = 0.9 * var + 0.1 * jax.lax.stop_gradient(batch_var)
+            self.mean[...] = self.momentum * mean + (1 - self.momentum) * jax.lax.stop_gradient(batch_mean)
+            self.var[...] = self.momentum * var + (1 - self.momentum) * jax.lax.stop_gradient(batch_var)
             mean, var = batch_mean, batch_var
-        gain = self.scale[...] * jax.lax.rsqrt(var + 1e-5)
+        gain = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
         shift = self.bias[...] - mean * gain
         y = scale_channels(x.astype(jnp.float32), gain)
         if residual is not None:
