@@ -21,6 +21,9 @@ def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
     """Write PATH.png and PATH.pdf; returns the files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    if figure.get_layout_engine():
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")  # so that it is not laid out again, twice for each file
     for file in files:
         figure.savefig(file)
     return files
