@@ -49,7 +49,7 @@ def default() -> ml_collections.ConfigDict:
 
     config.data = ml_collections.ConfigDict(dict(
         name="digits",                       # digits, a TFDS name, folder:PATH, npz:PATH, or to translate text:PATH
-        dir=placeholder(str),                # TFDS data_dir; None: TFDS's own
+        dir=placeholder(str),                # TFDS data_dir, and where text:PATH is; None: TFDS's own, and here
         holdout=0,                           # training examples held out as the split "validation", by a fixed permutation
         train_examples=placeholder(int),     # keep only so many training examples
         vocabulary=placeholder(int),         # text: pieces, of both languages together
@@ -254,7 +254,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     if not 2 <= config.information.draws <= config.information.views:
         raise UserError(f"config.information.draws={config.information.draws} must be from 2 to config.information.views="
                         f"{config.information.views}")
-    if config.evaluate.split == "validation" and not (config.data.holdout or ":" in config.data.name):
+    if config.evaluate.split == "validation" and not (config.data.holdout or config.data.vocabulary or ":" in config.data.name):
         raise UserError("config.evaluate.split='validation' needs config.data.holdout > 0, the size of the hold-out")
 
 

@@ -38,7 +38,8 @@ class Logs:
         self._metrics.truncate_after(first_step or -1)
         self._tensorboard = (TensorBoard(pathlib.Path(workdir) / "tensorboard", first_step)
                              if config.log.tensorboard and is_primary() else None)
-        self._progress = Progress(config.steps, config.batch_size * len(members), first_step, is_primary())
+        number, of = run.seen
+        self._progress = Progress(config.steps, number * len(members), first_step, is_primary(), of=of)
 
     def __enter__(self) -> "Logs":
         return self

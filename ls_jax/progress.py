@@ -13,15 +13,15 @@ class Progress:
 
     Args:
         total: steps of the whole run.
-        images_per_step: members times batch size.
+        images_per_step: members times batch size; of what `of` says.
         initial: steps already taken.
         primary: whether this process shows anything.
         seconds: least time between lines, where stderr is no terminal.
     """
 
-    def __init__(self, total: int, images_per_step: int, initial: int = 0, primary: bool = True, seconds: float = 10.0,
-                 stream: TextIO | None = None, clock: Any = time.monotonic):
-        self._total, self._images_per_step, self._step, self._primary = total, images_per_step, initial, primary
+    def __init__(self, total: int, images_per_step: float, initial: int = 0, primary: bool = True, seconds: float = 10.0,
+                 stream: TextIO | None = None, clock: Any = time.monotonic, of: str = "images"):
+        self._total, self._images_per_step, self._of, self._step, self._primary = total, images_per_step, of, initial, primary
         self._stream, self._clock = stream or sys.stderr, clock
         self._seconds = 0.1 if self._stream.isatty() else seconds
         self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=21)
@@ -55,7 +55,7 @@ class Progress:
         if self._step > step and now > then:
             rate = (self._step - step) / (now - then)
             parts += [f"{rate:.3g} steps/s" if rate < 100 else f"{rate:,.0f} steps/s",
-                      f"{rate * self._images_per_step:,.0f} images/s", f"ETA {_clock_time((self._total - self._step) / rate)}"]
+                      f"{rate * self._images_per_step:,.0f} {self._of}/s", f"ETA {_clock_time((self._total - self._step) / rate)}"]
         return "  ".join(parts + [f"{name} {value:.4g}" for name, value in self._latest.items()])
 
     def _show(self, now: float) -> None:

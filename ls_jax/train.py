@@ -50,6 +50,12 @@ class Run:
         """Examples in a step; of text rows."""
         return self.dataset.splits["train"].rows(self.config.batch_size)
 
+    @property
+    def seen(self) -> tuple[float, str]:
+        """What a member sees in a step: (how many, of what); of text the target's tokens without padding."""
+        text, size = self.dataset.text, self.config.batch_size
+        return (size * text.facts["train"]["no padding"]["target"], "tokens") if text else (size, "images")
+
     def hypers(self) -> list[Hyper]:
         """The hyper-parameters on the devices, as slots."""
         return self.layout.split(meshes.put(self.layout.mesh, meshes.MEMBER, self.hyper))

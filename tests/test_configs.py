@@ -25,7 +25,7 @@ def variants(path):
 
 
 @pytest.fixture
-def stand_in(monkeypatch):
+def stand_in(monkeypatch, tmp_path):
     """Random pictures in the shape of the data set, so that a config can run without it."""
     def load(name, directory):
         shape, classes = SHAPES[name]
@@ -33,6 +33,18 @@ def stand_in(monkeypatch):
         make = lambda n: data.Split(rng.integers(0, 256, (n, *shape), np.uint8), (np.arange(n) % classes).astype(np.int32))
         return data.Dataset(name, tuple(str(i) for i in range(classes)), {"train": make(10_400), "test": make(100)})
     monkeypatch.setattr(data.tfds_build, "load", load)
+    monkeypatch.setattr(data.text, "read_folder", lambda path: {"train": pairs(300), "validation": pairs(20), "test2016": pairs(20)})
+    monkeypatch.setattr(data.tfds_build, "load_translation",
+                        lambda *_: {"train": pairs(300), "validation": pairs(20), "test": pairs(20)})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def pairs(number):
+    """Sentences of random words, enough of them for a vocabulary of some hundred pieces."""
+    rng = np.random.default_rng(number)
+    words = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), rng.integers(2, 9))) for _ in range(400)]
+    lines = lambda: [" ".join(rng.choice(words, rng.integers(3, 9))) for _ in range(number)]
+    return data.Sentences(lines(), lines(), np.arange(1, number + 1))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -58,12 +70,20 @@ def test_the_full_model_has_the_papers_shape(path, stand_in):
     import jax
     import jax.numpy as jnp
     config = configs.load(path)
-    shape, classes = SHAPES.get(config.data.name, ((8, 8, 1), 10))
+    integers = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
+    if config.data.vocabulary:
+        shape, classes, tokens = None, config.data.vocabulary, integers(4, config.data.row_length)
+        batch = step.Batch(data.Tokens(*[tokens] * 6), tokens, integers(4))
+    else:
+        shape, classes = SHAPES.get(config.data.name, ((8, 8, 1), 10))
+        batch = step.Batch(jax.ShapeDtypeStruct((4, *shape), jnp.uint8), integers(4), integers(4))
     steps = step.build(config, classes, shape, axis_name=None)
     from ls_jax import sweep
     state = jax.eval_shape(steps.init, sweep.take(sweep.grid(config), 0))
-    batch = step.Batch(jax.ShapeDtypeStruct((4, *shape), jnp.uint8), *(jax.ShapeDtypeStruct((4,), jnp.int32),) * 2)
     output = jax.eval_shape(steps.predict, state, batch)
+    if config.data.vocabulary:
+        assert output.logits.shape == (*tokens.shape, classes) and output.features.shape == (*tokens.shape, config.model.width)
+        return
     width = {"mlp": config.model.get("hidden", (0,))[-1], "alexnet": 192, "resnet": config.model.get("widths", (0,))[-1]}[config.model.name]
     assert output.logits.shape == (4, classes) and output.features.shape == (4, width)
 

@@ -224,7 +224,7 @@ def test_progress_of_another_process_is_silent() -> None:
 
 def test_logs_of_a_run(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
     members = [{"alpha": alpha, "seed": 0, "learning_rate": 0.1, "weight_decay": 0.0} for alpha in (0.0, 0.1)]
-    run = types.SimpleNamespace(rows=members, config=types.SimpleNamespace(
+    run = types.SimpleNamespace(rows=members, seen=(8, "images"), config=types.SimpleNamespace(
         steps=20, batch_size=8, log=types.SimpleNamespace(tensorboard=True)))
     rows = lambda step, split: [{"step": step, "member": m, **member, "split": split, "loss": step + m / 2, "accuracy": 0.5}
                                 for m, member in enumerate(members)]

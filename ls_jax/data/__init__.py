@@ -7,10 +7,11 @@ import ml_collections
 import numpy as np
 
 from ls_jax.data import digits, folder, noise, npz, text, tfds_build
-from ls_jax.data.dataset import Dataset, Split, TextSplit
+from ls_jax.data.dataset import Dataset, Sentences, Split, TextSplit
+from ls_jax.data.tokens import Tokens
 from ls_jax.errors import UserError
 
-__all__ = ["Dataset", "Split", "TextSplit", "check", "load"]
+__all__ = ["Dataset", "Sentences", "Split", "TextSplit", "Tokens", "check", "load"]
 
 SPLIT_SEED = 190602629  # of hold-outs and training subsets; never a run's seed, so that all runs share one split
 
@@ -50,8 +51,9 @@ def check(data: ml_collections.ConfigDict) -> None:
     """
     kind, _, path = data.name.partition(":")
     if kind in ("folder", "npz", "text"):
-        if not pathlib.Path(path).exists():
-            raise UserError(f"data.name={data.name!r}: {path} does not exist")
+        where = text.folder(data) if kind == "text" else pathlib.Path(path)
+        if not where.exists():
+            raise UserError(f"data.name={data.name!r}: {where} does not exist")
     elif data.name != "digits":
         tfds_build.check(data.name, data.dir)
 

@@ -37,8 +37,7 @@ def load(data: ml_collections.ConfigDict, subset: Callable[[str, dict[str, Sente
     if not data.vocabulary or not data.row_length:
         raise UserError(f"{data.name} is text: set config.data.vocabulary to its number of pieces, such as 8000, "
                         "config.data.row_length to the tokens in a row, such as 64, and config.model to a Transformer")
-    kind, _, path = data.name.partition(":")
-    read = read_folder(pathlib.Path(path).expanduser()) if kind == "text" else tfds_build.load_translation(data.name, data.dir, LANGUAGES)
+    read = read_folder(folder(data)) if data.name.startswith("text:") else tfds_build.load_translation(data.name, data.dir, LANGUAGES)
     whole = read["train"]
     pieces = vocabulary.kept([*whole.source, *whole.target], data.vocabulary, workdir)
     tests = sorted(name for name in read if name.startswith("test"))
@@ -51,18 +50,23 @@ def load(data: ml_collections.ConfigDict, subset: Callable[[str, dict[str, Sente
     return Dataset(data.name, pieces.pieces, splits, text=Text(pieces, held_out, facts))
 
 
-def read_folder(folder: pathlib.Path) -> dict[str, Sentences]:
+def folder(data: ml_collections.ConfigDict) -> pathlib.Path:
+    """Where the files of `text:PATH` are; a relative PATH is in `config.data.dir` if that is set."""
+    return pathlib.Path(data.dir or ".").expanduser() / pathlib.Path(data.name.partition(":")[2]).expanduser()
+
+
+def read_folder(path: pathlib.Path) -> dict[str, Sentences]:
     """{"train", "validation" where there is val.*, "test" or "test2016", …: pairs} of a folder's files.
 
     Raises:
         UserError: as `load`.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder; text:PATH is in config.data.dir, where that is set")
     first = LANGUAGES[0]
-    found = sorted({file.name.split(".")[0] for file in folder.iterdir() if file.name.removesuffix(".gz").endswith(f".{first}")})
+    found = sorted({file.name.split(".")[0] for file in path.iterdir() if file.name.removesuffix(".gz").endswith(f".{first}")})
     stems = {"train": "train", "val": "validation", **{name: name for name in found if name.startswith("test")}}
-    return {name: _pairs(folder, stem) for stem, name in stems.items() if stem in found or stem == "train"}
+    return {name: _pairs(path, stem) for stem, name in stems.items() if stem in found or stem == "train"}
 
 
 def _pairs(folder, stem):

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from ls_jax import predictions
+from ls_jax.data import Split
 from ls_jax.studies import projection
 from ls_jax.studies.projection_plot import SPLIT_TITLES
 from ls_jax.studies.triples import Triple
@@ -90,7 +91,7 @@ def _chosen_examples(labels, classes, most):
 
 def _split(name, arrays, ids, classes, dataset, budget):
     index = arrays["index"][ids]
-    there = dataset is not None and name in dataset.splits
+    there = dataset is not None and isinstance(dataset.splits.get(name), Split)
     return {"title": SPLIT_TITLES[name], "labels": _encode(np.searchsorted(classes, arrays["labels"][ids]), np.uint16),
             "index": index.tolist(), "total": int(np.isin(arrays["labels"], classes).sum()),
             "pictures": _pictures(dataset.splits[name].take(index).images, budget) if there else None}
@@ -169,5 +170,5 @@ def _note(plan, classes, names, rows, splits):
         parts.append(f"seed {min(plan['seeds'])} of {len({row['seed'] for row in rows})}")
     shown = f"To keep this page small it holds {'; '.join(parts)}. " if parts else ""
     pictures = "" if all(split["pictures"] for split in splits.values()) else (
-        " Pictures are left out: the data set was not at hand when this was written.")
+        " Pictures are left out: the data set was not at hand when this was written, or has none.")
     return f"{shown}Coordinates are stored with {8 * plan['bytes']} bits.{pictures}"

@@ -1,0 +1,39 @@
+"""A Transformer on Multi30k's captions, English to German (the paper's Figures 3, 4 and 7 and Table 3, at a size that a laptop trains).
+
+    python -m ls_jax.main --config=configs/multi30k_transformer.py --workdir=runs/multi30k --config.data.dir=DIR
+
+DIR/multi30k holds train, val, test2016 and test2017, each as .en and .de: 29,000 training pairs of 15 English words or so.
+The network is a replication's, 3 + 3 layers of width 256; what is learned is the vocabulary's next piece, given those before and the
+source. `:smoke` takes seconds.
+"""
+from ls_jax import config as configs
+
+
+def get_config(variant: str = ""):
+    configs.check_variant(variant, ("smoke", "short"))
+    config = configs.default()
+    config.data.name = "text:multi30k"
+    config.data.vocabulary = 8000
+    config.data.row_length = 64                      # the longest training sentence has 55 tokens
+    config.evaluate.split = "validation"
+    config.model = dict(name="transformer", layers=3, width=256, feed_forward=1024, heads=4, dropout=0.3, attention_dropout=0.1,
+                        relu_dropout=0.1)
+    config.batch_size = 64 * 64                      # tokens of the target
+    config.steps = configs.epochs(60, examples=482_000, batch_size=config.batch_size)  # a row and an example are 64 tokens
+    config.sweep.seed = (0, 1, 2)
+    config.sweep.learning_rate = (2.0,)
+    config.loss.convention = "off_target"            # tensor2tensor's
+    config.optimizer.momentum_form = "adam"
+    config.optimizer.schedule = "rsqrt"
+    config.optimizer.warmup = 0.25
+    config.evaluate.batch_size = 64 * 64
+    config.evaluate.every = config.checkpoint.every = 1000
+    config.projection.classes = (("▁einem", "▁einer", "▁einen"), ("▁Mann", "▁Frau", "▁Junge"))  # frequent, and easily taken for each other
+    if variant == "smoke":
+        config.model.update(layers=1, width=16, feed_forward=32, heads=2)
+        configs.smoke(config)
+        config.data.vocabulary = 600
+        config.projection.classes = ()
+        config.batch_size = 4 * 64
+        config.evaluate.tokens = 512
+    return config
