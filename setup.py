@@ -49,7 +49,7 @@ setup(
         "jaxtyping",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "sentencepiece", "sacrebleu"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "sentencepiece", "sacrebleu", "nbclient", "ipykernel"],
         # Libraries that the tests and benchmarks compare with.
         "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot"],
         "translation": ["sentencepiece", "sacrebleu"],

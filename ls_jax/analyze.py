@@ -30,6 +30,14 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     Raises:
         UserError: an array is missing or wrong, or the workdir holds an experiment.
     """
+    records = measure(file, workdir)
+    print("\n".join(f"{record['quantity']}: {record['mean']:.4f}" for record in results.select(records, study="accuracy")))
+    print(calibration_tables.verdict(records, "test"))
+    return report.write(workdir)
+
+
+def measure(file: pathlib.Path, workdir: pathlib.Path) -> list[results.Record]:
+    """What `run` does, up to results.json, whose records it returns: for notebooks, which show what they like."""
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} holds an experiment: choose another --workdir for the analysis")
     start = time.monotonic()
@@ -48,9 +56,7 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
         "arrays": {name: list(np.shape(array)) for name, array in arrays.items()},
         "seconds": round(time.monotonic() - start, 1), "version": __version__,
         "git": provenance.commit(pathlib.Path(__file__).parent)})
-    print("\n".join(f"{record['quantity']}: {record['mean']:.4f}" for record in results.select(records, study="accuracy")))
-    print(calibration_tables.verdict(records, "test"))
-    return report.write(workdir)
+    return records
 
 
 def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.Record]:
