@@ -74,10 +74,12 @@ def calibration() -> Iterator[tuple[str, ...]]:
 
 
 def claimed() -> Iterator[tuple[str, ...]]:
-    """One row a claim: in which runs it holds, fails or is undecided; a run in which that differs says where."""
+    """One row a claim of the paper: in which runs it holds, fails or is undecided; a run in which that differs says where."""
     shorts = {folder: short for folder, (_, short, _, _) in RUNS.items()} | OTHERS
     found = {folder: paper_claims.check(results.read(HERE / folder)) for folder in shorts if (HERE / folder).exists()}
-    for name in paper_claims.CLAIMS:
+    for name, claim in paper_claims.CLAIMS.items():
+        if claim.place.startswith("not the paper"):
+            continue
         cells: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
         for folder, claims_of_run in found.items():
             findings = claims_of_run.get(name, [])
