@@ -46,7 +46,7 @@ PLAN = (
     Experiment("digits_distill", ("Figure 5",), 3, small=True),
     Experiment("fashion_mnist_distill", ("Figure 5",)),
     Experiment("cifar10_distill", ("Figure 5",)),
-    Experiment("mnist_distill", ("Section 4",)),
+    Experiment("mnist_distill", ("Section 4",), 32),
     Experiment("mnist_noise", ("Beyond the paper",)),
     Experiment("mnist_noise_distill", ("Beyond the paper",)),
 )
