@@ -15,21 +15,25 @@ LOGARITHMIC = ("nc1",)
 def information(records: Sequence[results.Record]) -> Any:
     """Î against the step, a panel for each number of views: a fresh outer draw as lines, a reused one dashed.
 
-    Bands are the seeds' range; the reference lines are the value of collapsed classes (log 2) and the bound (log N).
+    Bands are the seeds' range; the reference lines are the value of collapsed classes (log 2) and the bound (log N), which is above
+    the panel where the curves stay far from it.
     """
     here = [record for record in results.select(records, study="information", estimator="gaussian") if "baseline_alpha" not in record]
     panels = sorted({record["draws"] for record in here}, reverse=True)
+    collapsed, bound = here[0]["collapsed"], here[0]["bound"]
+    top = min(1.05 * bound, 1.3 * max(collapsed, *(value for record in here for value in record["values"])))
     with plots.rc_context(plots.STYLE):
         figure, axes = plots.subplots(1, len(panels), figsize=(4.8 * len(panels), 3.6), sharey=True, squeeze=False)
         for axis, views in zip(axes[0], panels):
             _lines(axis, results.select(here, draws=views, outer="fresh"), "-", ", fresh draw")
             _lines(axis, results.select(here, draws=views, outer="reused"), "--", ", reused draw")
-            for name, text in (("collapsed", "one bit: the class"), ("bound", "log N")):
-                axis.axhline(here[0][name], color="0.35", linewidth=1, linestyle=":")
-                axis.annotate(f"{text}, {here[0][name]:.2f}", (0.99, here[0][name]), xycoords=("axes fraction", "data"), fontsize=8,
-                              ha="right", va="bottom" if name == "bound" else "top", color="0.35")
+            axis.axhline(collapsed, color="0.35", linewidth=1, linestyle=":")
+            axis.axhline(bound, color="0.35", linewidth=1, linestyle=":")
+            note = dict(xycoords=("axes fraction", "data"), fontsize=8, ha="right", va="top", color="0.35")
+            axis.annotate(f"one bit: the class, {collapsed:.2f}", (0.99, collapsed), **note)
+            axis.annotate(f"log N, {bound:.2f}" + (" ↑" if top < bound else ""), (0.99, min(top, bound)), **note)
             axis.set(title=f"{views} views an example" + (" (the paper's number)" if views == 5 else ""), xlabel="step")
-        axes[0][0].set_ylabel("information, nats")
+        axes[0][0].set(ylabel="information, nats", ylim=(None, top))
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
         return figure
