@@ -35,4 +35,5 @@ def get_config(variant: str = ""):
         config.data.vocabulary = 600
         config.batch_size = 2 * 256
         config.evaluate.tokens = 512
+        config.translation.update(temperatures=(0.5, 1.0), decoded=(0.5, 1.0), beams=(2, 1), extra=4, sentences=4)
     return config

@@ -18,7 +18,7 @@ from ls_jax.errors import UserError, did_you_mean
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
 FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information", "transfer",
-                  "evaluate.tokens")
+                  "translation", "evaluate.tokens")
 
 CHOICES = {
     "loss.convention": losses.CONVENTIONS,
@@ -109,6 +109,18 @@ def default() -> ml_collections.ConfigDict:
     # Linear probes on the frozen penultimate layer: ("fashion_mnist",) or another data set of equal shape; "animals" is CIFAR-10's
     # coarse split into animals and vehicles.
     config.transfer = ml_collections.ConfigDict(dict(data=(), examples=10_000))  # examples: at most so many to fit a probe on
+
+    # What a softmax temperature does to a Transformer (Figure 4): likelihood and calibration of all held-out tokens at `temperatures`,
+    # BLEU by beam search at those `decoded`.
+    grid = tuple(round(0.5 + 0.1 * k, 1) for k in range(16))
+    config.translation = ml_collections.ConfigDict(dict(
+        temperatures=grid,
+        decoded=grid,
+        beams=(4,),                          # widths: the first at every temperature, the others at 1
+        length_penalty=0.6,                  # tensor2tensor's α of ((5 + length) / 6)^α
+        extra=50,                            # a translation has at most so many tokens more than its source
+        sentences=placeholder(int),          # of each held-out file at most so many are translated; None: all
+    ))
 
     config.checkpoint = ml_collections.ConfigDict(dict(
         every=0,                             # steps between checkpoints; 0: only at the end (and on SIGTERM)
@@ -264,6 +276,12 @@ def _validate_text(config):
                         "transfer.data": ()}.items():
         if (get(config, name) or None) != (value or None):
             raise UserError(f"config.{name}={get(config, name)!r} is of images: leave it at {value!r} to translate")
+    grid = config.translation.temperatures
+    if 1.0 not in grid or min(grid) <= 0 or not set(config.translation.decoded) <= set(grid):
+        raise UserError(f"config.translation.temperatures={tuple(grid)} must be above 0 and hold 1.0 and all of config.translation.decoded="
+                        f"{tuple(config.translation.decoded)}")
+    if not config.translation.beams or min(config.translation.beams) < 1:
+        raise UserError(f"config.translation.beams={tuple(config.translation.beams)} must be widths of at least 1")
     for name in ("batch_size", "evaluate.batch_size", "evaluate.tokens"):
         if get(config, name) < (config.data.row_length or 0):
             raise UserError(f"config.{name}={get(config, name)} counts tokens: it must be at least a row, "

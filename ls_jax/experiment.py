@@ -6,7 +6,7 @@ import pathlib
 
 import ml_collections
 
-from ls_jax import checkpoint, course, data, evaluate, log, models, predictions, provenance, results, sweep, teachers, transfer
+from ls_jax import checkpoint, course, data, evaluate, log, models, predictions, provenance, results, sweep, teachers, transfer, translation
 from ls_jax import config as configs
 from ls_jax import mesh as meshes
 from ls_jax import report as reports
@@ -129,7 +129,8 @@ def _study(this, states, workdir):
     diverged = _diverged(this, states)
     measured = list(_predict(this, states, diverged, workdir))
     left_out = {record["member"] for record in diverged}
-    along = [] if this.config.distill else [*course.run(this, workdir, left_out), *transfer.run(this, states, left_out)]
+    along = [] if this.config.distill else [*course.run(this, workdir, left_out), *transfer.run(this, states, left_out),
+                                              *translation.run(this, states, workdir, left_out)]
     if not meshes.is_primary():
         return []
     records = [*_label_noise(this), *diverged, *accuracy.run(measured)]

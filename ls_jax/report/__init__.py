@@ -10,7 +10,7 @@ import ml_collections
 
 from ls_jax import data, log, predictions, results, sweep
 from ls_jax.errors import UserError
-from ls_jax.report import calibration, distillation, explorer, representation, sections
+from ls_jax.report import calibration, distillation, explorer, representation, sections, translation
 from ls_jax.studies import plots, projection_plot, triples
 
 HERE = pathlib.Path(__file__).parent
@@ -93,6 +93,7 @@ def body_of(run: Run, share: float = 1.0) -> str:
         if results.select(run.records, study="accuracy", split=split):
             parts.append(sections.accuracy_table(run.records, split, run.config, run.held_out))
     parts += [sections.claims_section(run.records), _projection(run, share), calibration.section(run.records, run.title, run.workdir),
+              translation.section(run.records, run.held_out, run.workdir),
               distillation.section(run.records, run.config, run.workdir), representation.section(run.records, run.workdir)]
     rows = log.read_metrics(run.workdir)
     if rows:

@@ -10,11 +10,12 @@ from ls_jax.studies import (
     noise_claims,
     projection_claims,
     representation_claims,
+    translation_claims,
 )
 from ls_jax.studies.claims import Claim, Finding, sentence
 
 CLAIMS: dict[str, Claim] = {**accuracy_claims.CLAIMS, **projection_claims.CLAIMS, **calibration_claims.CLAIMS, **distillation_claims.CLAIMS,
-                            **information_claims.CLAIMS, **representation_claims.CLAIMS, **noise_claims.CLAIMS}
+                            **information_claims.CLAIMS, **translation_claims.CLAIMS, **representation_claims.CLAIMS, **noise_claims.CLAIMS}
 
 
 def check(records: Sequence[results.Record]) -> dict[str, list[Finding]]:

@@ -1,0 +1,36 @@
+"""The report's section on translation: BLEU of every held-out file, Figure 4, and beams."""
+import pathlib
+from collections.abc import Sequence
+
+from ls_jax import results
+from ls_jax.report import sections
+from ls_jax.studies import plots, translation_plots
+
+SCORES = {"bleu": "BLEU", "uncased bleu": "BLEU, uncased", "chrf": "chrF", "length ratio": "length over the references'"}
+
+
+def section(records: Sequence[results.Record], split: str, workdir: pathlib.Path) -> str:
+    """Table and figures; leaves the figures in the workdir. Empty without translations."""
+    found = results.select(records, study="translation", temperature=1.0)
+    if not results.select(found, quantity="bleu"):
+        return ""
+    rows = {}
+    for record in found:
+        if record["quantity"] in SCORES and "baseline_alpha" not in record:
+            key = f"{record['file']}, {record['sentences']:,} sentences", f"α = {record['alpha']:g}", str(record["beams"])
+            spread = "" if record["std"] is None else f" ± {record['std']:.2f}"
+            rows.setdefault(key, {})[record["quantity"]] = f"{record['mean']:.2f}{spread}"
+    signature = results.select(found, quantity="bleu")[0]["signature"]
+    parts = ["<h3>Translation</h3>",
+             sections.table(("sentences", "smoothing", "beams", *SCORES.values()),
+                            [(*key, *(cells.get(name, "") for name in SCORES)) for key, cells in sorted(rows.items())],
+                            f"Beam search at temperature 1; mean ± standard deviation over seeds. sacrebleu: {signature}")]
+    drawn, _ = plots.save(translation_plots.temperature(records, split), workdir / "figures" / f"temperature_{split}")
+    parts.append("<h4>Temperature (Figure 4)</h4>" + sections.figure(
+        drawn, f"{sections.SPLIT_NAMES[split].capitalize()} split. BLEU by beam search at the temperature; ECE (15 bins) and NLL of the "
+        "next token, the correct ones before it given. Lines are means over seeds, bands their range."))
+    if len({record["beams"] for record in results.select(found, quantity="bleu")}) > 1:
+        drawn, _ = plots.save(translation_plots.beams(records, split), workdir / "figures" / f"beams_{split}")
+        parts.append("<h4>Beam width</h4>"
+                     + sections.figure(drawn, "Wider beams find likelier translations, which may be shorter and worse."))
+    return "\n".join(parts)
