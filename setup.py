@@ -49,10 +49,14 @@ setup(
         "jaxtyping",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "sentencepiece", "sacrebleu", "nbclient", "ipykernel"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "sentencepiece", "sacrebleu", "nbclient", "ipykernel",
+                 "simplejpeg", "opencv-python-headless"],
         # Libraries that the tests and benchmarks compare with.
-        "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot"],
+        "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot", "timm",
+                  "safetensors"],
         "translation": ["sentencepiece", "sacrebleu"],
+        "import": ["safetensors"],                   # python -m ls_jax.models.import_timm
+        "imagenet": ["simplejpeg", "opencv-python-headless"],  # JPEGs of many sizes
         "prepare": ["tensorflow-cpu"],               # making TFDS builds; reading them needs no TensorFlow
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda13]"],

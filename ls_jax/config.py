@@ -54,10 +54,13 @@ def default() -> ml_collections.ConfigDict:
         train_examples=placeholder(int),     # keep only so many training examples
         vocabulary=placeholder(int),         # text: pieces, of both languages together
         row_length=placeholder(int),         # text: tokens in a row of packed sentences, in the source as in the target
-        image_size=placeholder(int),         # folder: resize pictures to this many pixels square
+        image_size=placeholder(int),         # folder, or TFDS pictures of many sizes: resize them to this many pixels square
+        # Of TFDS pictures of many sizes: the random crops' share of the area and width over height; the central crop's share of a side.
+        crop=ml_collections.ConfigDict(dict(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3), central=0.875)),
+        damaged=0.001,                       # ... and the share of a split's that may prove damaged; grey ones take their place
         label_noise=placeholder(float),      # the share of training labels made wrong, by a fixed seed; None: none
         augment="none",
-        normalize="unit",                    # unit: [0, 1]; standardize: zero mean, unit variance per image
+        normalize="unit",                    # unit: [0, 1]; symmetric: [-1, 1]; standardize: zero mean, unit variance per image
     ))
 
     config.model = ml_collections.ConfigDict(dict(name="mlp"))  # and the model's own fields, see ls_jax/models
@@ -266,7 +269,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
     if not 2 <= config.information.draws <= config.information.views:
         raise UserError(f"config.information.draws={config.information.draws} must be from 2 to config.information.views="
                         f"{config.information.views}")
-    if config.evaluate.split == "validation" and not (config.data.holdout or config.data.vocabulary or ":" in config.data.name):
+    if config.evaluate.split == "validation" and not (config.data.holdout or config.data.vocabulary or config.data.image_size
+                                                      or ":" in config.data.name):
         raise UserError("config.evaluate.split='validation' needs config.data.holdout > 0, the size of the hold-out")
 
 

@@ -77,13 +77,15 @@ class Views:
         self.layout, self.batch_size = this.layout, this.evaluator.batch_size
 
         def one(state, hyper, view, ids, arrays):
-            keys = rng.per_example(rng.key(hyper.seed, "information", view), ids)
-            logits = this.steps.view(state, memory.gather(arrays, ids), keys).logits
+            batch = memory.gather(arrays, ids)
+            keys = rng.per_example(rng.key(hyper.seed, "information", view), batch.ids)
+            logits = this.steps.view(state, batch, keys).logits
             return logits[:, pair[0]] - logits[:, pair[1]]
 
         def several(state, hyper, views, ids, arrays):  # a loop of batches: one is in memory at a time
             each = lambda item: one(state, hyper, *item, arrays)
-            return each((views[0], ids[0]))[None] if len(ids) == 1 else lax.map(each, (views, ids))
+            first = jax.tree.map(lambda x: x[0], (views, ids))
+            return each(first)[None] if len(views) == 1 else lax.map(each, (views, ids))
 
         self._program = sweep.over_mesh(several, this.layout, (meshes.MEMBER, meshes.MEMBER, meshes.SHARED, meshes.BLOCKS, meshes.SHARED),
                                         meshes.STEPS)
@@ -104,7 +106,8 @@ class Views:
 
     def _draw(self, states, items, arrays):
         views, ids = (np.stack(column) for column in zip(*items))
-        placed = meshes.put(self.layout.mesh, meshes.SHARED, jnp.int32(views)), meshes.put(self.layout.mesh, meshes.BLOCKS, ids)
+        placed = (meshes.put(self.layout.mesh, meshes.SHARED, jnp.int32(views)),
+                  meshes.put(self.layout.mesh, meshes.BLOCKS, memory.given(arrays, ids)))
         return meshes.fetch(self.layout.join(self._program(states, self._hypers, *placed, arrays)))
 
 

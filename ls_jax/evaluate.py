@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from ls_jax import mesh as meshes
 from ls_jax import metrics, sweep
-from ls_jax.data import Split, TextSplit, memory, order
+from ls_jax.data import Pictures, Split, TextSplit, feed, memory
 from ls_jax.step import Steps
 
 
@@ -33,7 +33,7 @@ class Evaluator:
         predict = lambda state, ids, arrays: steps.predict(state, memory.gather(arrays, ids))
         measure = lambda state, hyper, sums, ids, mask, arrays: sums + steps.measure(
             state, hyper, memory.gather(arrays, ids), mask)
-        self._predict = sweep.over_mesh(predict, layout, (meshes.MEMBER, meshes.ROWS, meshes.SHARED), meshes.OUTPUTS)
+        self.prediction = sweep.over_mesh(predict, layout, (meshes.MEMBER, meshes.ROWS, meshes.SHARED), meshes.OUTPUTS)
         self._measure = sweep.over_mesh(measure, layout, (meshes.MEMBER, meshes.MEMBER, meshes.MEMBER, meshes.ROWS,
                                                           meshes.ROWS, meshes.SHARED), meshes.MEMBER, donate=(2,))
 
@@ -41,9 +41,8 @@ class Evaluator:
         """Sums [M] over the examples, of text over their tokens; raises AssertionError unless each was counted once."""
         zeros = jax.tree.map(lambda x: np.zeros(self.layout.members, np.float32), metrics.zeros())
         sums = self.layout.split(meshes.put(self.layout.mesh, meshes.MEMBER, zeros))
-        for rows, mask in order.padded(len(index), self.batch_size):
-            rows, mask = meshes.put(self.layout.mesh, meshes.ROWS, (index[rows], mask))
-            sums = self._measure(states, hypers, sums, rows, mask, arrays)
+        for given, _, mask in feed.evaluation(self.layout, arrays, index, self.batch_size):
+            sums = self._measure(states, hypers, sums, given, meshes.put(self.layout.mesh, meshes.ROWS, mask), arrays)
         result = meshes.fetch(self.layout.join(sums))
         expected = memory.counted(arrays, index).sum()
         assert np.all(result.count == expected), f"counted {result.count}, expected {expected}"
@@ -54,13 +53,13 @@ class Evaluator:
 
         Of text, `index` names rows, and the predictions are those of all their tokens.
         """
-        counted, labels = memory.counted(arrays, index), np.asarray(meshes.fetch(arrays[1]))
-        ids = np.arange(labels.size, dtype=np.int32).reshape(labels.shape)[index][counted]
-        labels = labels[index][counted]
+        counted, labels = memory.counted(arrays, index), memory.labels(arrays, index)
+        ids = (index.reshape(-1, *[1] * (labels.ndim - 1)) * labels[0].size + np.arange(labels[0].size).reshape(labels.shape[1:]))[counted]
+        labels = labels[counted]
         for members, state in zip(self.layout.member_ids(), states):
             parts = []
-            for rows, mask in order.padded(len(index), self.batch_size):
-                output = meshes.fetch(self._predict.program(state, meshes.put(self.layout.mesh, meshes.ROWS, index[rows]), arrays))
+            for given, rows, mask in feed.evaluation(self.layout, arrays, index, self.batch_size):
+                output = meshes.fetch(self.prediction.program(state, given, arrays))
                 keep = counted[rows]
                 keep[~mask] = False
                 parts.append(jax.tree.map(lambda x, keep=keep: x[:, keep], output))
@@ -70,7 +69,7 @@ class Evaluator:
                 yield int(member), Predictions(output.logits[row], output.features[row], labels, ids)
 
 
-def chosen(config: ml_collections.ConfigDict, name: str, split: Split | TextSplit) -> Int[np.ndarray, " examples"]:
+def chosen(config: ml_collections.ConfigDict, name: str, split: Split | TextSplit | Pictures) -> Int[np.ndarray, " examples"]:
     """The examples of a split whose predictions are kept: all that are held out, of the training split as many as the config says.
 
     Of text, on every split, rows that hold at most `config.evaluate.tokens` tokens.

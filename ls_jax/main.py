@@ -2,36 +2,44 @@
 
 MODE is run (the default: train or resume, then evaluate, study and report), train, study (from the workdir's last
 checkpoint), report (from the results of one workdir, or of several: --workdir=A,B), analyze (--predictions=FILE.npz, what any
-framework's network predicted; no training) or reproduce (every experiment of the paper whose data is there, at a --scale, and one
-report). This is the only file that knows absl.
+framework's network predicted; no training), compile (--topology=v5e:16x16: what the steps need on a machine that is not here) or
+reproduce (every experiment of the paper whose data is there, at a --scale, and one report). This is the only file that knows absl.
 """
+import functools
 import os
 import pathlib
 import signal
 import sys
+from collections.abc import Callable
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from ls_jax.errors import Interrupted, UserError
 
-MODES = ("run", "train", "study", "report", "analyze", "reproduce")
+MODES = ("run", "train", "study", "report", "analyze", "compile", "reproduce")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives: checkpoints, logs, predictions, results, report.")
 _MODE = flags.DEFINE_enum("mode", "run", MODES, "What to do.")
 _PREDICTIONS = flags.DEFINE_string("predictions", None, "analyze: a npz file with logits and labels.")
 _SCALE = flags.DEFINE_enum("scale", "short", ("smoke", "short", "paper"), "reproduce: seconds each, for a laptop, or the paper's lengths.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "reproduce: where the TFDS builds are (the experiments' config.data.dir).")
+_TOPOLOGY = flags.DEFINE_string("topology", None, "compile: the machine, as in v5e:16x16, v4:4x4x4 or cpu:8.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several processes.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are.")
 _PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let JAX find the other processes (Cloud TPU pods, Slurm, Open MPI).")
 
 
-def main(argv: list[str]) -> None:
-    """Run the command; bad input ends it with one line and exit status 2, SIGTERM with 143 and the state saved."""
+def main(argv: list[str], work: Callable[..., None] | None = None) -> None:
+    """Run the command; bad input ends it with one line and exit status 2, SIGTERM with 143 and the state saved.
+
+    Another command with the same flags passes its `work(arguments, workdir, config)`; the config is None where none is named.
+    """
     logging.set_verbosity(logging.WARNING)  # JAX tells at INFO of every backend that it does not find
     try:
+        if work is not None:
+            return work(argv[1:], _workdir(), _CONFIG.value)
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
         run()
@@ -44,9 +52,9 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """The modes, once the flags are parsed."""
-    if _WORKDIR.value is None:
-        raise UserError("--workdir=DIR is missing: where the run shall live, e.g. --workdir=runs/digits")
-    workdir = pathlib.Path(_WORKDIR.value)
+    if _MODE.value == "compile":
+        return _compile()
+    workdir = _workdir()
     if _MODE.value == "reproduce":
         return _reproduce(workdir)
     from ls_jax import xla_flags
@@ -70,6 +78,20 @@ def run() -> None:
         raise UserError("--config=configs/NAME.py is missing: which experiment to run, e.g. --config=configs/digits_mlp.py")
     else:
         {"run": experiment.run, "train": experiment.train, "study": experiment.study}[_MODE.value](_CONFIG.value, workdir)
+
+
+def _compile():
+    if _CONFIG.value is None or _TOPOLOGY.value is None:
+        raise UserError("--mode=compile needs --config=configs/NAME.py and --topology, as in --topology=v5e:16x16")
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the machine is only named, not used
+    from ls_jax import compile
+    compile.run(_CONFIG.value, _TOPOLOGY.value)
+
+
+def _workdir():
+    if _WORKDIR.value is None:
+        raise UserError("--workdir=DIR is missing: where the run shall live, e.g. --workdir=runs/digits")
+    return pathlib.Path(_WORKDIR.value)
 
 
 def _reproduce(workdir):
@@ -110,5 +132,10 @@ def _complain(error):
     return 2
 
 
+def start(work: Callable[..., None] | None = None) -> None:
+    """The command from the process's arguments; see `main`."""
+    app.run(functools.partial(main, work=work), flags_parser=parse)
+
+
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    start()

@@ -18,6 +18,9 @@ ROWS = P("data")                    # [batch]: example ids that all members are 
 BLOCKS = P(None, "data")            # [blocks, batch]: the same, several batches of them
 SHARED = P()                        # the same on every device: the data set
 
+# Seconds until processes that do not come, answer or leave end the others, which would wait for them in a collective for ever.
+PATIENCE = dict(initialization_timeout=120, heartbeat_timeout_seconds=40, shutdown_timeout_seconds=60)
+
 
 def initialize(coordinator: str | None, processes: int | None, process: int | None, *, auto: bool = False) -> None:
     """Join the other processes, before anything asks for a device; without arguments this process is alone.
@@ -26,13 +29,12 @@ def initialize(coordinator: str | None, processes: int | None, process: int | No
     guess, since a pod that is wrongly taken for a single host trains as many separate copies as it has hosts.
     """
     if auto:
-        jax.distributed.initialize()
+        jax.distributed.initialize(**PATIENCE)
     elif coordinator is not None:
         if processes is None or process is None or not 0 <= process < processes:
             raise UserError(f"--coordinator needs --processes=N and --process=I with 0 <= I < N, got processes={processes}, "
                             f"process={process}")
-        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=120,
-                                   heartbeat_timeout_seconds=60)
+        jax.distributed.initialize(coordinator, processes, process, **PATIENCE)
     elif processes not in (None, 1):
         raise UserError("--processes needs --coordinator=HOST:PORT, the address of process 0")
 
@@ -42,27 +44,29 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
-def make(member: int | None, data: int | None, members: int, batch_size: int) -> Mesh:
+def make(member: int | None, data: int | None, members: int, batch_size: int, devices: list[Any] | None = None) -> Mesh:
     """The ('member', 'data') mesh; a size left None is chosen: first as many members apart as divide the sweep.
+
+    Of all devices, or of these, which may be a topology's that is not here.
 
     Raises:
         UserError: where the sizes fit neither the devices, nor the sweep, nor the batch.
     """
-    devices = jax.device_count()
+    devices = jax.devices() if devices is None else devices
     if member is None:
-        member = math.gcd(members, devices // data if data else devices)
+        member = math.gcd(members, len(devices) // data if data else len(devices))
     if data is None:
-        data = devices // member
+        data = len(devices) // member
         while batch_size % data:
             data -= 1
     wanted = member * data
-    if wanted > devices:
-        raise UserError(f"mesh.member={member} x mesh.data={data} needs {wanted} devices, and there are {devices}: lower either")
+    if wanted > len(devices):
+        raise UserError(f"mesh.member={member} x mesh.data={data} needs {wanted} devices, and there are {len(devices)}: lower either")
     if members % member:
         raise UserError(f"mesh.member={member} does not divide the sweep's {members} members: choose a divisor")
     if batch_size % data:
         raise UserError(f"mesh.data={data} does not divide batch_size={batch_size}: choose a batch size that is a multiple of it")
-    chosen = jax.devices()[:wanted]
+    chosen = devices[:wanted]
     unused = set(range(jax.process_count())) - {device.process_index for device in chosen}
     if unused:
         raise UserError(f"{jax.process_count()} processes, but the mesh member={member} x data={data} uses devices of "
@@ -75,9 +79,9 @@ def put(mesh: Mesh, spec: P, value: Any) -> Any:
     sharding = NamedSharding(mesh, spec)
 
     def place(x):
-        x = np.asarray(x)
         if jax.process_count() == 1:
-            return jax.device_put(x, sharding)
+            return jax.device_put(np.asarray(x), sharding)
+        x = x if hasattr(x, "shape") else np.asarray(x)  # what is like an array is asked for this process's part alone
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
     return jax.tree.map(place, value)

@@ -4,6 +4,7 @@ import functools
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from ls_jax import log, metrics, optim, students, sweep
 from ls_jax import mesh as meshes
 from ls_jax import step as steps_module
 from ls_jax.checkpoint import Checkpoints
-from ls_jax.data import Dataset, memory, order
+from ls_jax.data import Dataset, feed, memory
 from ls_jax.errors import Interrupted, UserError
 from ls_jax.evaluate import Evaluator
 from ls_jax.state import Hyper, State
@@ -43,7 +44,7 @@ class Run:
     @property
     def examples(self) -> int:
         """Examples in the training split."""
-        return len(self.dataset.splits["train"].labels)
+        return len(self.dataset.splits["train"])
 
     @property
     def batch(self) -> int:
@@ -68,8 +69,8 @@ class Run:
         return jax.tree.map(whole, member)
 
 
-def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
-    """Lay the config's sweep out over the devices there are.
+def setup(config: ml_collections.ConfigDict, dataset: Dataset, devices: list[Any] | None = None) -> Run:
+    """Lay the config's sweep out over the devices there are, or over these.
 
     Raises:
         UserError: where the mesh fits neither the devices, nor the sweep, nor the batch.
@@ -81,8 +82,8 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
     rows = split.rows(config.batch_size)
     if rows % config.micro_batches:
         raise UserError(f"config.micro_batches={config.micro_batches} does not divide the {rows} examples of a step")
-    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), rows // config.micro_batches)
-    layout = sweep.Layout(mesh, len(hyper.seed), strategy(config))
+    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), rows // config.micro_batches, devices)
+    layout = sweep.Layout(mesh, len(hyper.seed), strategy(config, mesh.devices.flat[0].platform))
     try:
         steps = steps_module.build(config, len(dataset.class_names), split.image_shape)
     except (TypeError, ValueError) as error:  # a field that the model does not have, an input that it cannot take
@@ -90,8 +91,8 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset) -> Run:
     return Run(config, dataset, layout, hyper, steps, Evaluator(steps, layout, split.rows(config.evaluate.batch_size)))
 
 
-def strategy(config: ml_collections.ConfigDict) -> str:
-    """How members share a device: as asked, else what was fastest on the backend (benchmarks/train_step.py --members).
+def strategy(config: ml_collections.ConfigDict, platform: str) -> str:
+    """How members share a device: as asked, else what was fastest on the platform (benchmarks/train_step.py --members).
 
     Students whose teachers are asked at every step run slot by slot ("unroll"), so that slots can share a teacher's answer.
     """
@@ -101,7 +102,7 @@ def strategy(config: ml_collections.ConfigDict) -> str:
         return "unroll"
     if config.members != "auto":
         return config.members
-    return "vmap" if jax.default_backend() != "cpu" and config.model.name == "mlp" else "unroll"
+    return "vmap" if platform != "cpu" and config.model.name == "mlp" else "unroll"
 
 
 def steps_per_call(config: ml_collections.ConfigDict) -> int:
@@ -123,12 +124,10 @@ def train(run: Run, workdir: str) -> list[State]:
     train_step, reset = training_programs(run)
     held_out = HeldOut(run)
     with checkpoints, log.Logs(workdir, run, first_step=step) as logs, TerminationSignal() as termination:
-        while step < config.steps:
-            ids = order.block(run.examples, run.batch, run.hyper.seed, step, steps_to_take(config, step))
-            placed = place_ids(layout, ids)
-            asked = (ask(hypers, placed, arrays[:2], step),) if ask else ()
-            states = train_step(states, hypers, placed, arrays, *asked)
-            step += ids.shape[1]
+        for steps, given in batches(run, arrays, step):
+            asked = (ask(hypers, given, arrays[:2], step),) if ask else ()
+            states = train_step(states, hypers, given, arrays, *asked)
+            step += steps
             logs.progress(step)
             if due(step, config.log.every, config.steps):
                 rows = train_rows(run, states, step)
@@ -143,6 +142,12 @@ def train(run: Run, workdir: str) -> list[State]:
             if stop:  # also after the last step: what follows would not hear of it
                 raise Interrupted(f"stopped at step {step} of {config.steps}; the same command goes on from there")
     return states
+
+
+def batches(run: Run, arrays: Any, first: int) -> Iterator[tuple[int, list[Any]]]:
+    """(steps, what they are given, as slots) from the step `first` to the last."""
+    return feed.training(run.layout, arrays, run.hyper.seed, run.examples, run.batch, first, run.config.steps,
+                         lambda step: steps_to_take(run.config, step))
 
 
 def steps_to_take(config: ml_collections.ConfigDict, step: int) -> int:
@@ -161,12 +166,13 @@ def due(step: int, every: int, last: int) -> bool:
 def training_programs(run: Run) -> tuple[Any, Any]:
     """(several steps in one call, reset of the running metrics), over the mesh, donating the state.
 
-    The steps take (states, hypers, ids, arrays), and teachers' logits last where `run.teaching.ask` gives them.
+    The steps take (states, hypers, given, arrays), and teachers' logits last where `run.teaching.ask` gives them.
     """
-    def several(state, hyper, ids, arrays, *asked):
+    def several(state, hyper, given, arrays, *asked):
         one = lambda state, at: (run.steps.train(state, hyper, memory.batch(arrays, hyper, *at)), None)
-        at = ids, *asked
-        return one(state, jax.tree.map(lambda x: x[0], at))[0] if ids.shape[0] == 1 else lax.scan(one, state, at)[0]
+        at = given, *asked
+        single = jax.tree.leaves(given)[0].shape[0] == 1
+        return one(state, jax.tree.map(lambda x: x[0], at))[0] if single else lax.scan(one, state, at)[0]
 
     reset = lambda state: dataclasses.replace(state, sums=jax.tree.map(jnp.zeros_like, state.sums))
     specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED) + ((meshes.STEPS,) if run.teaching.ask else ())
@@ -220,7 +226,7 @@ class HeldOut:
         split = run.dataset.splits[run.config.evaluate.split]
         self.run, self.hypers = run, run.hypers()
         self.arrays = memory.place(split, run.layout.mesh)
-        self.index = np.arange(len(split.labels), dtype=np.int32)
+        self.index = np.arange(len(split), dtype=np.int32)
 
     def rows(self, states: list[State], step: int) -> list[dict[str, Any]]:
         """A row per member; `loss` is against smoothed targets, `nll` against hard ones."""

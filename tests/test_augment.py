@@ -160,3 +160,35 @@ def test_mistakes_are_told():
         augment.evaluate(images(1), "none", "zca")
     with pytest.raises(ValueError, match="'tutorial' crops 24x24 pixels, but the images are 8x8"):
         augment.output_shape((8, 8, 1), "tutorial")
+
+
+def test_saturation_is_that_of_hsv():
+    """Against the standard library's conversions, pixel by pixel; grey stays grey."""
+    import colorsys
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 4, 3)).astype(np.float32)
+    pixels[0, 0] = 80
+    for factor in (0.5, 1.0, 1.5):
+        expected = np.empty_like(pixels)
+        for row, column in np.ndindex(4, 4):
+            hue, saturation, value = colorsys.rgb_to_hsv(*pixels[row, column] / 255)
+            expected[row, column] = 255 * np.array(colorsys.hsv_to_rgb(hue, min(1.0, factor * saturation), value))
+        np.testing.assert_allclose(augment.saturate(jnp.asarray(pixels), jnp.float32(factor)), expected, atol=1e-3)
+
+
+def test_inceptions_colours_stay_in_range_and_spread_as_stated():
+    """On grey, which saturation leaves, brightness alone is seen: within +-32 and evenly; pictures are mirrored half of the time."""
+    keys = jax.random.split(jax.random.key(0), 400)
+    grey = jax.vmap(lambda key: augment.inception(jnp.full((2, 2, 3), 100, jnp.uint8), key))(keys)
+    shifts = np.asarray(grey[:, 0, 0, 0]) - 100
+    assert np.abs(shifts).max() <= 32 and abs(shifts.mean()) < 3 and 17 < shifts.std() < 20
+    picture = np.zeros((2, 4, 3), np.uint8)
+    picture[:, 0] = (250, 10, 10)
+    coloured = np.asarray(jax.vmap(lambda key: augment.inception(jnp.asarray(picture), key))(keys))
+    assert coloured.min() >= 0 and coloured.max() <= 255
+    left = coloured[:, 0, 0, 0] > coloured[:, 0, 3, 0]
+    assert 0.4 < left.mean() < 0.6
+
+
+def test_symmetric_is_minus_one_to_one():
+    image = jnp.asarray([[[0], [51], [255]]], jnp.uint8)
+    np.testing.assert_allclose(augment.symmetric(image)[0, :, 0], [-1, -0.6, 1], atol=1e-6)

@@ -11,7 +11,8 @@ from ls_jax import data, experiment, results, step
 from ls_jax.errors import UserError
 
 FILES = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
-SHAPES = {"mnist": ((28, 28, 1), 10), "fashion_mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100)}
+SHAPES = {"mnist": ((28, 28, 1), 10), "fashion_mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100),
+          "imagenet2012": ((75, 75, 3), 1000)}
 
 
 def variants(path):
@@ -31,8 +32,10 @@ def stand_in(monkeypatch, tmp_path):
         shape, classes = SHAPES[name]
         rng = np.random.default_rng(0)
         make = lambda n: data.Split(rng.integers(0, 256, (n, *shape), np.uint8), (np.arange(n) % classes).astype(np.int32))
-        return data.Dataset(name, tuple(str(i) for i in range(classes)), {"train": make(10_400), "test": make(100)})
+        train, held_out = (("train", 40), ("validation", 10)) if name == "imagenet2012" else (("train", 10_400), ("test", 100))
+        return data.Dataset(name, tuple(str(i) for i in range(classes)), {split: make(count) for split, count in (train, held_out)})
     monkeypatch.setattr(data.tfds_build, "load", load)
+    monkeypatch.setattr(data.stream, "load", lambda settings: load(settings.name, settings.dir))
     monkeypatch.setattr(data.text, "read_folder", lambda path: {"train": pairs(300), "validation": pairs(20), "test2016": pairs(20)})
     monkeypatch.setattr(data.tfds_build, "load_translation",
                         lambda *_: {"train": pairs(300), "validation": pairs(20), "test": pairs(20)})
@@ -84,7 +87,8 @@ def test_the_full_model_has_the_papers_shape(path, stand_in):
     if config.data.vocabulary:
         assert output.logits.shape == (*tokens.shape, classes) and output.features.shape == (*tokens.shape, config.model.width)
         return
-    width = {"mlp": config.model.get("hidden", (0,))[-1], "alexnet": 192, "resnet": config.model.get("widths", (0,))[-1]}[config.model.name]
+    width = {"mlp": config.model.get("hidden", (0,))[-1], "alexnet": 192, "resnet": config.model.get("widths", (0,))[-1],
+             "inception_v4": 1536}[config.model.name]
     assert output.logits.shape == (4, classes) and output.features.shape == (4, width)
 
 

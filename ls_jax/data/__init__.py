@@ -1,4 +1,5 @@
-"""Data sets by name, whole in host memory: digits (embedded), a TFDS name, folder:PATH, npz:PATH or text:PATH."""
+"""Data sets by name: digits (embedded), a TFDS name, folder:PATH, npz:PATH or text:PATH. Whole in host memory, but for TFDS pictures of
+many sizes (`data.stream`)."""
 import dataclasses
 import pathlib
 from typing import Any
@@ -6,12 +7,13 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from ls_jax.data import digits, folder, noise, npz, text, tfds_build
+from ls_jax.data import digits, folder, noise, npz, stream, text, tfds_build
 from ls_jax.data.dataset import Dataset, Sentences, Split, TextSplit
+from ls_jax.data.stream import Pictures
 from ls_jax.data.tokens import Tokens
 from ls_jax.errors import UserError
 
-__all__ = ["Dataset", "Sentences", "Split", "TextSplit", "Tokens", "check", "load"]
+__all__ = ["Dataset", "Pictures", "Sentences", "Split", "TextSplit", "Tokens", "check", "load"]
 
 SPLIT_SEED = 190602629  # of hold-outs and training subsets; never a run's seed, so that all runs share one split
 
@@ -27,8 +29,8 @@ def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -
         UserError: the data set is unknown, not there or damaged, or too small for what is asked of it.
     """
     kind, _, path = data.name.partition(":")
-    if data.image_size is not None and kind != "folder":
-        raise UserError(f"data.image_size={data.image_size} resizes folder: pictures only; unset it for {data.name}")
+    if data.image_size is not None and (kind in ("npz", "text") or data.name == "digits"):
+        raise UserError(f"data.image_size={data.image_size} resizes folder: and TFDS pictures only; unset it for {data.name}")
     if kind == "text" or data.get("vocabulary"):
         return text.load(data, lambda name, splits: _subset(name, splits, data.holdout, data.train_examples), workdir)
     if data.name == "digits":
@@ -37,8 +39,12 @@ def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -
         dataset = folder.load(path, data.image_size)
     elif kind == "npz":
         dataset = npz.load(path)
+    elif data.image_size is not None:
+        dataset = stream.load(data)
     else:
         dataset = tfds_build.load(data.name, data.dir)
+    if data.get("label_noise") and data.image_size is not None and kind != "folder":
+        raise UserError("data.label_noise is for data sets that are held in memory: unset it")
     splits = _subset(dataset.name, dataset.splits, data.holdout, data.train_examples)
     return _noisy(dataclasses.replace(dataset, splits=splits), data.get("label_noise"))
 

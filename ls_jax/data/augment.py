@@ -49,18 +49,44 @@ def tutorial(image: Image, key: Key[Array, ""]) -> Image:
     return mean + (image - mean) * _uniform(contrast, 0.2, 1.8)
 
 
+def inception(image: Image, key: Key[Array, ""]) -> Float[Array, "_ _ _"]:
+    """TF-slim's for Inception in its fast mode, after the crop: mirror, brightness +-32, saturation 0.5..1.5; float32 in 0..255.
+
+    Of the two adjustments a coin decides which comes first.
+    """
+    order, brightness, saturation = jax.random.bits(key, (3,))
+    image = _flip(image, order).astype(jnp.float32)
+    shift, factor = _uniform(brightness, -32.0, 32.0), _uniform(saturation, 0.5, 1.5)
+    brighter = lambda image: jnp.clip(image + shift, 0.0, 255.0)
+    first = saturate(brighter(image), factor)
+    return jnp.where(order >> 1 & 1 == 1, first, brighter(saturate(image, factor)))
+
+
+def saturate(image: Float[Array, "height width channels"], factor: Float[Array, ""]) -> Float[Array, "height width channels"]:
+    """The saturation of HSV times `factor`, at most 1, as tf.image.adjust_saturation; hue and value stay."""
+    value = image.max(-1, keepdims=True)
+    chroma = value - image.min(-1, keepdims=True)
+    return jnp.maximum(0.0, value - (value - image) * jnp.minimum(factor, value / jnp.maximum(chroma, 1e-6)))
+
+
 AUGMENTATIONS: dict[str, Callable[[Image, Key[Array, ""]], Image]] = {
     "none": none,
     "shift": shift,
     "crop_flip": crop_flip,
     "tutorial": tutorial,
     "tutorial_crop_flip": tutorial_crop_flip,
+    "inception": inception,
 }
 
 
 def unit(image: Image) -> Float[Array, "_ _ _"]:
     """Pixels 0..255 to 0..1."""
     return image.astype(jnp.float32) / 255
+
+
+def symmetric(image: Image) -> Float[Array, "_ _ _"]:
+    """Pixels 0..255 to -1..1, as the Inception networks take them."""
+    return image.astype(jnp.float32) / 127.5 - 1
 
 
 def standardize(image: Image) -> Float[Array, "_ _ _"]:
@@ -78,6 +104,7 @@ def standardize(image: Image) -> Float[Array, "_ _ _"]:
 
 NORMALIZATIONS: dict[str, Callable[[Image], Float[Array, "_ _ _"]]] = {
     "unit": unit,
+    "symmetric": symmetric,
     "standardize": standardize,
 }
 

@@ -91,6 +91,6 @@ class Dataset:
 
     name: str
     class_names: tuple[str, ...]
-    splits: dict[str, Split] | dict[str, TextSplit]
+    splits: dict[str, Any]  # of Split, TextSplit or stream.Pictures
     changed_labels: int = 0  # training labels that `config.data.label_noise` made wrong
     text: Text | None = None  # what else is known of sentence pairs

@@ -1,4 +1,6 @@
-"""Data sets that live on the device: uint8 images or tokens, from which a step gathers its batch by example id."""
+"""What programs see of a data set: uint8 images or tokens that live on the device, from which a step gathers its batch by example
+id; or, where pictures are read as they are needed, the batch itself."""
+import functools
 from typing import Any
 
 import jax
@@ -9,14 +11,33 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ls_jax import mesh as meshes
 from ls_jax.data import Split, TextSplit
+from ls_jax.data.stream import Pictures, Rows
 from ls_jax.data.tokens import Tokens
 from ls_jax.state import Hyper
 from ls_jax.step import Batch
 
 
-def place(split: Split | TextSplit, mesh: Mesh) -> tuple[Any, Int[Array, " examples *tokens"]]:
-    """The split's inputs and labels, whole, on every device of the mesh."""
-    return meshes.put(mesh, meshes.SHARED, (split.inputs, split.labels))
+def place(split: Split | TextSplit | Pictures, mesh: Mesh) -> tuple[Any, ...]:
+    """The split's inputs and labels, whole, on every device of the mesh; of pictures that are read as they are needed, the split."""
+    return (split,) if isinstance(split, Pictures) else meshes.put(mesh, meshes.SHARED, (split.inputs, split.labels))
+
+
+def given(arrays: Any, ids: Int[np.ndarray, "..."], **crops: Any) -> Any:
+    """What programs are given of these examples, on the host: their ids, to `gather` with; or a Batch that is read where it is put."""
+    if not streamed(arrays):
+        return ids
+    rows = functools.partial(Rows, arrays[0], ids, **crops)
+    return Batch(rows(), rows(labels=True), ids)
+
+
+def streamed(arrays: Any) -> bool:
+    """Whether a split is read as it is needed."""
+    return isinstance(arrays[0], Pictures)
+
+
+def labels(arrays: Any, index: Int[np.ndarray, " examples"]) -> Int[np.ndarray, " examples *tokens"]:
+    """These examples' labels on the host."""
+    return arrays[0].labels_of(index) if streamed(arrays) else np.asarray(meshes.fetch(arrays[1]))[index]
 
 
 def counted(arrays: Any, ids: Int[np.ndarray, " batch"]) -> Bool[np.ndarray, " batch *tokens"]:
@@ -25,13 +46,17 @@ def counted(arrays: Any, ids: Int[np.ndarray, " batch"]) -> Bool[np.ndarray, " b
     return np.asarray(meshes.fetch(inputs.target_segments))[ids] > 0 if isinstance(inputs, Tokens) else np.ones(len(ids), bool)
 
 
-def batch(arrays: Any, hyper: Hyper, ids: Int[Array, " batch"], asked: Float[Array, "batch classes"] | None = None) -> Batch:
+def batch(arrays: Any, hyper: Hyper, given: Any, asked: Float[Array, "batch classes"] | None = None) -> Batch:
     """`gather`, with the teacher's logits for a student: those it was asked for, or the kept ones, a third array."""
+    if streamed(arrays):
+        return given
     inputs, labels, *kept = arrays
-    logits = kept[0][hyper.distillation.teacher, ids] if kept else asked
-    return gather((inputs, labels), ids)._replace(teacher_logits=logits)
+    logits = kept[0][hyper.distillation.teacher, given] if kept else asked
+    return gather((inputs, labels), given)._replace(teacher_logits=logits)
 
 
-def gather(arrays: Any, ids: Int[Array, " batch"]) -> Batch:
-    """The batch of these example ids."""
-    return Batch(*jax.tree.map(lambda array: jnp.take(array, ids, axis=0), tuple(arrays)), ids)
+def gather(arrays: Any, given: Any) -> Batch:
+    """The batch of these example ids; a batch as it is."""
+    if streamed(arrays):
+        return given
+    return Batch(*jax.tree.map(lambda array: jnp.take(array, given, axis=0), tuple(arrays)), given)

@@ -35,7 +35,7 @@ def load(name: str, data_dir: str | None) -> Dataset:
         UserError: unknown; not prepared, or in another format, with the command that prepares or converts it; not
             images of one size with labels; damaged.
     """
-    builder = _builder(name, data_dir)
+    builder = open_builder(name, data_dir)
     _check_features(name, builder.info.features)
     sources = _sources(name, set(builder.info.splits))
     fingerprint = _fingerprint(builder.data_path)
@@ -59,7 +59,7 @@ def load_translation(name: str, data_dir: str | None, languages: tuple[str, str]
     Raises:
         UserError: as `load`; or its examples are no texts in these languages.
     """
-    builder = _builder(name, data_dir)
+    builder = open_builder(name, data_dir)
     features, present = builder.info.features, set(builder.info.splits)
     if not set(languages) <= set(features):
         raise UserError(f"{name}: its features are {', '.join(features)}; to translate it needs {' and '.join(languages)}")
@@ -83,10 +83,10 @@ def load_translation(name: str, data_dir: str | None, languages: tuple[str, str]
 
 def check(name: str, data_dir: str | None) -> None:
     """Whether the data set is prepared; raises UserError, with the command that prepares it, unless it is."""
-    _builder(name, data_dir)
+    open_builder(name, data_dir)
 
 
-def _builder(name: str, data_dir: str | None) -> Any:
+def open_builder(name: str, data_dir: str | None) -> Any:
     """The TFDS builder of a data set that is prepared as ARRAY_RECORD."""
     import tensorflow_datasets as tfds  # half a second, so only when needed
 
@@ -135,7 +135,7 @@ def _check_features(name: str, features: Any) -> None:
     shape, dtype = features["image"].shape, np.dtype(features["image"].np_dtype)
     if None in shape or shape[-1] not in (1, 3) or dtype != np.uint8:
         raise UserError(f"{name}: its images are {dtype} {shape} (height, width, channels); they must be uint8, of one "
-                        "size, with 1 or 3 channels (pictures of many sizes can be read as folder:PATH)")
+                        "size, with 1 or 3 channels; set data.image_size to read JPEGs of many sizes")
 
 
 def _sources(name: str, present: set[str]) -> dict[str, str]:
