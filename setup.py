@@ -52,7 +52,7 @@ setup(
         "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "sentencepiece", "sacrebleu", "nbclient", "ipykernel",
                  "simplejpeg", "opencv-python-headless"],
         # Libraries that the tests and benchmarks compare with.
-        "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot", "timm",
+        "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot",
                   "safetensors"],
         "translation": ["sentencepiece", "sacrebleu"],
         "import": ["safetensors"],                   # python -m ls_jax.models.import_timm

@@ -38,7 +38,7 @@ def schedule(step: Int[Array, ""], config: ml_collections.ConfigDict) -> Float[A
     step, settings = jnp.asarray(step, jnp.float32), config.optimizer
     rise = settings.get("warmup", 0.0) * config.steps
     if settings.schedule == "rsqrt":
-        return inverse_square_root(step, float(round(rise)), config.model.width)
+        return inverse_square_root(step, max(1.0, float(round(rise))), config.model.width)  # of few steps the share may be none
     factor = SCHEDULES[settings.schedule](step / config.steps, settings)
     return factor * jnp.minimum(1.0, (step + 1) / rise) if rise else factor
 

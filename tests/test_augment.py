@@ -156,7 +156,7 @@ def test_mistakes_are_told():
         augment.train(images(1), keys(1), "mixup", "unit")
     with pytest.raises(ValueError, match="unknown augmentation 'mixup'"):
         augment.output_shape((32, 32, 3), "mixup")
-    with pytest.raises(ValueError, match="unknown normalization 'zca'; choose one of unit, standardize"):
+    with pytest.raises(ValueError, match="unknown normalization 'zca'; choose one of unit, symmetric, standardize"):
         augment.evaluate(images(1), "none", "zca")
     with pytest.raises(ValueError, match="'tutorial' crops 24x24 pixels, but the images are 8x8"):
         augment.output_shape((8, 8, 1), "tutorial")

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from ls_jax import data, evaluate, losses, mesh, models, step, sweep, train
-from ls_jax.data import memory
+from ls_jax.data import memory, order
 from ls_jax.data.tokens import Tokens
 from ls_jax.models import Output
 from ls_jax.state import Hyper
@@ -92,7 +92,7 @@ def trained(config, dataset, steps=3):
     states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(dataset.splits["train"], run.layout.mesh)
     program, _ = train.training_programs(run)
-    ids = train.order.block(run.examples, run.batch, run.hyper.seed, 0, steps)
+    ids = order.block(run.examples, run.batch, run.hyper.seed, 0, steps)
     for at in range(steps):
         states = program(states, run.hypers(), train.place_ids(run.layout, ids[:, at:at + 1]), arrays)
     return run, states
