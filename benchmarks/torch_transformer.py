@@ -42,6 +42,72 @@ class Transformer(nn.Module):
                                 memory_mask=self.hidden_from(target_segments, source_segments))
         return features @ self.embedding.weight.T, features
 
+    @torch.no_grad()
+    def beam_search(self, source, limits, beams, alpha=0.6):
+        """The best hypothesis [sentences, most tokens] of each source; tensor2tensor's rules, a cache that grows and is reordered."""
+        rows, present = len(source), source > 0
+        positions = torch.arange(source.shape[1]).expand_as(source)
+        memory = self.encoder(self.embed(source, positions), src_key_padding_mask=~present)
+        past = [_Past(layer, memory, beams) for layer in self.decoder.layers]
+        allowed = present.repeat_interleave(beams, 0)[:, None, None]
+        penalty = lambda length: ((5 + length) / 6) ** alpha
+        alive, log_probs = torch.zeros(rows, beams, 0, dtype=torch.long), torch.full((rows, beams), -math.inf)
+        log_probs[:, 0] = 0
+        best, best_score = torch.zeros(rows, int(limits.max()), dtype=torch.long), torch.full((rows,), -math.inf)
+        cut = best.clone()  # what is alive when a sentence reaches its limit
+        for at in range(int(limits.max())):
+            going = (at < limits) & ~(best_score > log_probs[:, 0] / penalty(limits))
+            if not going.any():
+                break
+            last = alive[:, :, -1].reshape(-1, 1) if at else torch.zeros(rows * beams, 1, dtype=torch.long)
+            x = self.embed(last, torch.tensor([[at]]))
+            for layer, own in zip(self.decoder.layers, past):
+                x = own.step(layer, x, allowed)
+            logits = self.decoder.norm(x)[:, 0] @ self.embedding.weight.T
+            grown = (log_probs.flatten()[:, None] + torch.log_softmax(logits, -1)).view(rows, -1)
+            values, index = grown.topk(2 * beams)
+            parents, ids = index // logits.shape[-1], index % logits.shape[-1]
+            ended = ids == 1
+            score, which = (values.masked_fill(~ended, -math.inf) / penalty(at + 1)).max(1)
+            for row in torch.nonzero(going & (score > best_score)).flatten():
+                best[row, :at], best[row, at] = alive[row, parents[row, which[row]]], 1
+                best_score[row] = score[row]
+            log_probs, chosen = values.masked_fill(ended, -math.inf).topk(beams)
+            parents, ids = parents.gather(1, chosen), ids.gather(1, chosen)
+            alive = torch.cat([alive.gather(1, parents[..., None].expand(-1, -1, at)), ids[..., None]], -1)
+            done = at + 1 == limits
+            cut[done, :at + 1] = alive[done, 0]
+            flat = (torch.arange(rows)[:, None] * beams + parents).flatten()
+            for own in past:
+                own.reorder(flat)
+        return torch.where((best_score > -math.inf)[:, None], best, cut)
+
+
+class _Past:
+    """A decoder layer's keys and values: those of the source, and those of the steps before."""
+
+    def __init__(self, layer, memory, beams):
+        self.heads, self.keys, self.values = layer.self_attn.num_heads, None, None
+        _, key, value = layer.multihead_attn.in_proj_weight.chunk(3)
+        self.source = [self.split(memory @ kernel.T).repeat_interleave(beams, 0) for kernel in (key, value)]
+
+    def split(self, x):
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def step(self, layer, x, allowed):
+        query, key, value = (self.split(y) for y in (layer.norm1(x) @ layer.self_attn.in_proj_weight.T).chunk(3, -1))
+        self.keys = key if self.keys is None else torch.cat([self.keys, key], 2)
+        self.values = value if self.values is None else torch.cat([self.values, value], 2)
+        join = lambda y: y.transpose(1, 2).flatten(2)
+        attend = nn.functional.scaled_dot_product_attention
+        x = x + layer.self_attn.out_proj(join(attend(query, self.keys, self.values)))
+        query = self.split(layer.norm2(x) @ layer.multihead_attn.in_proj_weight.chunk(3)[0].T)
+        x = x + layer.multihead_attn.out_proj(join(attend(query, *self.source, attn_mask=allowed)))
+        return x + layer.linear2(layer.linear1(layer.norm3(x)).relu())
+
+    def reorder(self, flat):
+        self.keys, self.values = self.keys[flat], self.values[flat]
+
 
 @torch.no_grad()
 def port(module: Transformer, params: dict) -> Transformer:

@@ -1,5 +1,5 @@
 """Beam search as tensor2tensor's: the alive beams, the best finished hypothesis, and a length penalty, batched over sentences."""
-from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ls_jax.data.tokens import END, PADDING
+
+FIRST_STEPS = 16  # that the cache has room for; when they are taken its room doubles, so that attention is to little that is empty
 
 
 class Hypotheses(NamedTuple):
@@ -37,9 +39,8 @@ class _Search(NamedTuple):
     best_score: Float[Array, " rows"]
 
 
-def beam_search(step: Callable[..., tuple[Float[Array, "rows beams vocabulary"], Any]], cache: Any, limits: Int[Array, " rows"], *,
-                steps: int, beams: int = 4, length_penalty: Float[Array, ""] | float = 0.6,
-                temperature: Float[Array, ""] | float = 1.0) -> Hypotheses:
+def beam_search(network: Any, source: Int[Array, "rows source"], limits: Int[Array, " rows"], *, steps: int, beams: int = 4,
+                length_penalty: Float[Array, ""] | float = 0.6, temperature: Float[Array, ""] | float = 1.0) -> Hypotheses:
     """Each sentence's hypothesis of the highest log-probability / ((5 + length) / 6) ** length_penalty; greedy search with one beam.
 
     At each step the 2 * beams best continuations are looked at; those that end compete for the best finished hypothesis, the
@@ -48,7 +49,8 @@ def beam_search(step: Callable[..., tuple[Float[Array, "rows beams vocabulary"],
     alive one is its result.
 
     Args:
-        step: (cache, ids [rows, beams], position, seen [rows, beams, steps * beams]) -> logits, cache, as `Transformer.step`.
+        network: with `start`, `extend` and `step` as `models.Transformer` has them.
+        source: a sentence a row, with END, padded at its end.
         limits: the most tokens a hypothesis may have, END included, at most `steps`; 0 for a row without a sentence.
         length_penalty: tensor2tensor's α, not negative; may be traced.
         temperature: T > 0, by which logits are divided; may be traced.
@@ -60,12 +62,12 @@ def beam_search(step: Callable[..., tuple[Float[Array, "rows beams vocabulary"],
         bound = search.log_probs[:, 0] / penalty(limits)
         return (search.position < limits) & ~(search.best_score > bound)
 
-    def advance(search):
+    def advance(room, search):
         at, going = search.position, active(search)
         ancestors = search.ancestors.at[:, :, at].set(slots)
-        seen = (ancestors[..., None] == slots).reshape(rows, beams, -1)
+        seen = (ancestors[:, :, :room, None] == slots).reshape(rows, beams, -1)
         last = lax.dynamic_index_in_dim(search.alive, jnp.maximum(at - 1, 0), axis=2, keepdims=False)
-        logits, cache = step(search.cache, jnp.where(at > 0, last, PADDING), at, seen)
+        logits, cache = network.step(search.cache, jnp.where(at > 0, last, PADDING), at, seen)
         log_probs = search.log_probs[..., None] + jax.nn.log_softmax(logits / temperature)
         candidates, where = lax.top_k(log_probs.reshape(rows, -1), 2 * beams)
         parents, ids = where // logits.shape[-1], where % logits.shape[-1]
@@ -89,9 +91,20 @@ def beam_search(step: Callable[..., tuple[Float[Array, "rows beams vocabulary"],
     nothing = jnp.full(rows, -jnp.inf)
     empty = jnp.full((rows, beams, steps), PADDING, jnp.int32)
     first = jnp.broadcast_to(jnp.where(slots == 0, 0.0, -jnp.inf), (rows, beams))  # all beams are equal at first: one counts
-    start = _Search(jnp.int32(0), cache, empty, first, empty - 1, empty[:, 0], nothing, nothing)
-    end = lax.while_loop(lambda search: jnp.any(active(search)), advance, start)
+    end = _Search(jnp.int32(0), network.start(source), empty, first, empty - 1, empty[:, 0], nothing, nothing)
+    for room in _rooms(steps):
+        end = end._replace(cache=network.extend(end.cache, room * beams))
+        end = lax.while_loop(lambda search, room=room: jnp.any(active(search)) & (search.position < room),
+                             functools.partial(advance, room), end)
     finished = end.best_score > -jnp.inf
     return Hypotheses(jnp.where(finished[:, None], end.best, end.alive[:, 0]),
                       jnp.where(finished, end.best_log_prob, end.log_probs[:, 0]),
                       jnp.where(finished, end.best_score, end.log_probs[:, 0] / penalty(limits)), finished)
+
+
+def _rooms(steps):
+    """How many steps the cache has room for, one stage of the search after another."""
+    rooms = [min(FIRST_STEPS, steps)]
+    while rooms[-1] < steps:
+        rooms.append(min(2 * rooms[-1], steps))
+    return rooms

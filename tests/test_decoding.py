@@ -15,6 +15,14 @@ NEW = lambda key: models.build("transformer", num_classes=VOCABULARY, rngs=nnx.R
 GRAPHDEF = nnx.graphdef(nnx.eval_shape(lambda: NEW(jax.random.key(0))))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_rooms():
+    """The cache grows from two steps to four, so that the tests see it grow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "FIRST_STEPS", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def params():
     """A random network with strong opinions."""
@@ -32,9 +40,8 @@ def search():
     """search(params, sources, limit, beams, penalty, temperature) -> Hypotheses, counting its compilations."""
     def run(params, source, limits, beams, steps, penalty, temperature):
         run.traced += 1
-        model = nnx.merge(GRAPHDEF, params)
-        return decoding.beam_search(model.step, model.start(source, steps, beams), limits, steps=steps, beams=beams,
-                                    length_penalty=penalty, temperature=temperature)
+        return decoding.beam_search(nnx.merge(GRAPHDEF, params), source, limits, steps=steps, beams=beams, length_penalty=penalty,
+                                    temperature=temperature)
 
     jitted, run.traced = jax.jit(run, static_argnums=(3, 4)), 0
 

@@ -91,15 +91,19 @@ class Transformer(nnx.Module):
             x = layer(x, mask, drop)
         return self.encoder_norm(x)
 
-    def start(self, source: Int[Array, "rows source"], steps: int, beams: int = 1) -> Cache:
-        """The cache for decoding sentences, one a row, padded at their ends, for so many steps with so many beams."""
+    def start(self, source: Int[Array, "rows source"]) -> Cache:
+        """The cache for decoding sentences, one a row, padded at their ends; `extend` gives it room for steps."""
         present = source != PADDING
         positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
         memory = self.encode(source, present.astype(jnp.int32), positions)
         source_keys_values = tuple(layer.source_attention.read(memory) for layer in self._stack("decoder"))
-        heads, size = source_keys_values[0][0].shape[2:]
-        empty = jnp.zeros((len(source), steps * beams, heads, size), self.dtype)
+        empty = jnp.zeros((len(source), 0, *source_keys_values[0][0].shape[2:]), self.dtype)
         return Cache(((empty, empty),) * self.layers, source_keys_values, present[:, None, None])
+
+    def extend(self, cache: Cache, cached: int) -> Cache:
+        """The cache with room for so many entries: steps times beams."""
+        longer = lambda x: jnp.pad(x, ((0, 0), (0, cached - x.shape[1]), (0, 0), (0, 0)))
+        return cache._replace(keys_values=jax.tree.map(longer, cache.keys_values))
 
     def step(
         self, cache: Cache, ids: Int[Array, "rows beams"], position: Int[Array, ""], seen: Bool[Array, "rows beams cached"]

@@ -34,8 +34,7 @@ class Translator:
         self.beams, self.extra, self.batch = beams, extra, batch
 
         def search(params, source, limits, length_penalty, temperature):
-            model, steps = nnx.merge(graphdef, params), source.shape[1] + extra
-            return beam_search(model.step, model.start(source, steps, beams), limits, steps=steps, beams=beams,
+            return beam_search(nnx.merge(graphdef, params), source, limits, steps=source.shape[1] + extra, beams=beams,
                                length_penalty=length_penalty, temperature=temperature)
 
         self._search = jax.jit(search)
