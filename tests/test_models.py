@@ -371,3 +371,18 @@ def test_batch_norm_takes_its_momentum_and_epsilon():
     np.testing.assert_allclose(y, (x - mean) / jnp.sqrt(var + 0.5), atol=1e-5)
     np.testing.assert_allclose(norm.mean[...], 0.25 * mean, atol=1e-6)
     np.testing.assert_allclose(norm.var[...], 0.75 + 0.25 * var, rtol=1e-5)
+
+
+def test_product_of_bfloat16_is_summed_in_float32_also_in_the_gradient():
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for shape in ((3, 40, 50), (50, 20)))
+    weights = jnp.asarray(rng.normal(size=(3, 40, 20)), jnp.bfloat16)
+    through = lambda product: jax.jit(jax.value_and_grad(lambda *args: jnp.sum(product(*args) * weights.astype(jnp.float32)), (0, 1)))
+    value, gradients = through(layers.product)(x, kernel)
+    exact_value, exact = through(jnp.matmul)(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    np.testing.assert_allclose(value, exact_value, rtol=1e-5)
+    for ours, theirs in zip(gradients, exact):
+        assert ours.dtype == jnp.bfloat16
+        np.testing.assert_allclose(ours.astype(jnp.float32), theirs, rtol=2**-8, atol=2**-8)
+    batched = jax.vmap(jax.grad(lambda x, kernel: jnp.sum(layers.product(x, kernel)), (0, 1)), in_axes=(0, None))(x, kernel)
+    assert [g.shape for g in batched] == [(3, 40, 50), (3, 50, 20)]

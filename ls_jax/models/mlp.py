@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from ls_jax.models.layers import Output, dropout
+from ls_jax.models.layers import Linear, Output, dropout
 
 
 class MLP(nnx.Module):
@@ -33,7 +33,7 @@ class MLP(nnx.Module):
         self.hidden, self.dropout, self.dtype = tuple(hidden), dropout, dtype
         inputs = height * width * channels
         for i, units in enumerate(self.hidden, 1):
-            setattr(self, f"dense{i}", nnx.Linear(inputs, units, kernel_init=initializer, dtype=dtype, rngs=rngs))
+            setattr(self, f"dense{i}", Linear(inputs, units, kernel_init=initializer, dtype=dtype, rngs=rngs))
             inputs = units
         self.head = nnx.Linear(inputs, num_classes, kernel_init=initializer, rngs=rngs)
 
