@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ls_jax.data.tokens import PADDING, Tokens
-from ls_jax.models.layers import Output, dropout
+from ls_jax.models.layers import Linear, Output, dropout, product
 
 
 class Cache(NamedTuple):
@@ -132,8 +132,7 @@ class Transformer(nnx.Module):
     def _output(self, x):
         features = self.decoder_norm(x)
         kernel = self.embedding[...].astype(self.dtype)
-        logits = jnp.einsum("...d,vd->...v", features, kernel, preferred_element_type=jnp.float32)
-        return Output(logits, features.astype(jnp.float32))
+        return Output(product(features, kernel.T), features.astype(jnp.float32))
 
 
 class EncoderLayer(nnx.Module):
@@ -181,7 +180,7 @@ class Attention(nnx.Module):
 
     def __init__(self, width: int, heads: int, *, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs):
         options = dict(use_bias=False, kernel_init=nnx.initializers.glorot_uniform(), dtype=dtype, rngs=rngs)
-        self.query, self.key, self.value, self.out = (nnx.Linear(width, width, **options) for _ in range(4))
+        self.query, self.key, self.value, self.out = (Linear(width, width, **options) for _ in range(4))
         self.heads = heads
 
     def read(self, x: Float[Array, "rows keys width"]) -> tuple[Float[Array, "rows keys heads size"], ...]:
@@ -209,7 +208,7 @@ class FeedForward(nnx.Module):
 
     def __init__(self, width: int, hidden: int, *, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs):
         options = dict(kernel_init=nnx.initializers.glorot_uniform(), dtype=dtype, rngs=rngs)
-        self.dense1, self.dense2 = nnx.Linear(width, hidden, **options), nnx.Linear(hidden, width, **options)
+        self.dense1, self.dense2 = Linear(width, hidden, **options), Linear(hidden, width, **options)
 
     def __call__(self, x, drop):  # noqa: D102
         return self.dense2(drop.relu(nnx.relu(self.dense1(x))))
