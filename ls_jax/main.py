@@ -58,7 +58,7 @@ def run() -> None:
     if _MODE.value == "reproduce":
         return _reproduce(workdir)
     from ls_jax import xla_flags
-    if _CONFIG.value is None or _CONFIG.value.model.name != "mlp":  # they are for convolutions, and cost an MLP a tenth
+    if _CONFIG.value is None or _CONFIG.value.model.name not in ("mlp", "transformer"):  # they are for convolutions, and slow down others
         xla_flags.set_cpu_flags()  # before JAX starts its backends
     xla_flags.reuse_freed_memory()
     import jax
