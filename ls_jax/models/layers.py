@@ -55,8 +55,8 @@ class Linear(nnx.Linear):
 def product(x: Float[Array, "*batch inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, "*batch outputs"]:
     """x @ kernel as float32, of operands in one dtype; gradients are products in that dtype too.
 
-    XLA:CPU has fast bfloat16 products where the result is float32 and the operands lie in rows, and otherwise converts to float32.
-    The kernel's gradient has a transposed operand, so on CPUs it is laid out anew: a hundredth of the product's time.
+    XLA:CPU has fast bfloat16 products where the result is float32 and the operands lie in rows, and otherwise converts to float32; the
+    kernel's gradient has a transposed operand.
     """
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
@@ -65,14 +65,18 @@ def _product_backward(operands, gradient):
     x, kernel = operands
     gradient = gradient.astype(x.dtype)
     flat = lambda y: y.reshape(-1, y.shape[-1])
-    rows = lambda y: with_layout_constraint(y, Layout((0, 1)))
-    transposed = lax.platform_dependent(flat(x).T, cpu=rows, default=lambda y: y) if x.dtype == jnp.bfloat16 else flat(x).T
     towards = lambda a, b, *axes: lax.dot_general(a, b, ((axes[:1], axes[1:]), ((), ())), preferred_element_type=jnp.float32)
     return (towards(gradient, kernel, gradient.ndim - 1, 1).astype(x.dtype),
-            towards(transposed, flat(gradient), 1, 0).astype(kernel.dtype))
+            towards(transposed(flat(x)), flat(gradient), 1, 0).astype(kernel.dtype))
 
 
 product.defvjp(lambda x, kernel: (product(x, kernel), (x, kernel)), _product_backward)
+
+
+def transposed(x: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
+    """x.T, which for a CPU's products of bfloat16 is laid out anew in rows: a hundredth of a product's time."""
+    rows = lambda y: with_layout_constraint(y, Layout((0, 1)))
+    return lax.platform_dependent(x.T, cpu=rows, default=lambda y: y) if x.dtype == jnp.bfloat16 else x.T
 
 
 def local_response_norm(

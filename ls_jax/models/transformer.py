@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ls_jax.data.tokens import PADDING, Tokens
-from ls_jax.models.layers import Linear, Output, dropout, product
+from ls_jax.models.layers import Linear, Output, dropout, product, transposed
 
 
 class Cache(NamedTuple):
@@ -132,7 +132,7 @@ class Transformer(nnx.Module):
     def _output(self, x):
         features = self.decoder_norm(x)
         kernel = self.embedding[...].astype(self.dtype)
-        return Output(product(features, kernel.T), features.astype(jnp.float32))
+        return Output(product(features, transposed(kernel)), features.astype(jnp.float32))
 
 
 class EncoderLayer(nnx.Module):
