@@ -122,7 +122,7 @@ def default() -> ml_collections.ConfigDict:
         beams=(4,),                          # widths: the first at every temperature, the others at 1
         length_penalty=0.6,                  # tensor2tensor's α of ((5 + length) / 6)^α
         extra=50,                            # a translation has at most so many tokens more than its source
-        sentences=placeholder(int),          # of each held-out file at most so many are translated; None: all
+        sentences=placeholder(int),          # of the file that is translated at all of these at most so many; None: all
     ))
 
     config.checkpoint = ml_collections.ConfigDict(dict(

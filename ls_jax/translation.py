@@ -86,10 +86,11 @@ def _translations(this, member, weights, workdir) -> Iterator[Translated]:
     first, measured = settings.beams[0], this.config.evaluate.split
     for file, sentences in text.sentences.items():
         split = "test" if file.startswith("test") else file
-        chosen = sentences.take(np.arange(min(len(sentences), settings.sentences or len(sentences))))
+        main = split == measured and file == next(name for name in text.sentences if name.startswith(measured))
+        count = min(len(sentences), settings.sentences or len(sentences)) if main else len(sentences)
+        chosen = sentences.take(np.arange(count))
         ids, lengths = text.vocabulary.encode(chosen.source)
         sources = np.split(ids, np.cumsum(lengths)[:-1])
-        main = split == measured and file == next(name for name in text.sentences if name.startswith(measured))
         settings_here = [(first, temperature) for temperature in dict.fromkeys((1.0, *settings.decoded))] if main else [(first, 1.0)]
         settings_here += [(beams, 1.0) for beams in settings.beams[1:]] if main else []
         for beams, temperature in settings_here:
