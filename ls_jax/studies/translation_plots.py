@@ -11,7 +11,7 @@ BLEU, ECE = plots.COLOURS[:2]
 
 
 def temperature(records: Sequence[results.Record], split: str) -> Any:
-    """Three panels over the temperature: BLEU and ECE without smoothing, with it, and both networks' NLL.
+    """Panels over the temperature: BLEU and ECE without smoothing, the same with it, on equal axes, and both networks' NLL.
 
     Lines are means over seeds, bands the seeds' range. Of several smoothings the one nearest to the paper's 0.1 is drawn.
     """
@@ -20,7 +20,8 @@ def temperature(records: Sequence[results.Record], split: str) -> Any:
     smoothed = min((alpha for alpha in alphas if alpha > 0), key=lambda alpha: abs(alpha - 0.1), default=None)
     shown = [alpha for alpha in (0.0, smoothed) if alpha in alphas]
     with plots.rc_context(plots.STYLE):
-        figure, axes = plots.subplots(1, 3, figsize=(11, 3.2))
+        figure, axes = plots.subplots(1, len(shown) + 1, figsize=(3.7 * (len(shown) + 1), 3.2))
+        others = []
         for axis, alpha in zip(axes, shown):
             axis.set(title=f"α = {alpha:g}", xlabel="temperature")
             _line(axis, results.select(_first_file(here, "bleu"), alpha=alpha), BLEU, "o")
@@ -30,6 +31,11 @@ def temperature(records: Sequence[results.Record], split: str) -> Any:
             other.set_ylabel("ECE", color=ECE)
             other.grid(False)
             other.spines["right"].set_visible(True)
+            others.append(other)
+        for together in (axes[:-1], others):
+            limits = [axis.get_ylim() for axis in together]
+            for axis in together:
+                axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         for alpha, colour, marker in zip(shown, plots.COLOURS[2:], (None, "o")):
             _line(axes[-1], results.select(here, quantity="nll", alpha=alpha), colour, marker, f"α = {alpha:g}")
         axes[-1].set(title="NLL of the next token", xlabel="temperature", ylabel="nats")
