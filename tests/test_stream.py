@@ -74,6 +74,36 @@ def test_a_reduced_transform_gives_the_same_part_of_the_picture(height, width):
     assert np.abs(ours - whole).mean() < 5
 
 
+@pytest.mark.parametrize("kind", ["4:4:4", "4:2:2", "4:2:0", "grey", "progressive", "restarts"])
+def test_decoding_ends_below_the_crop_and_changes_no_pixel(kind):
+    """What comes after the crop is not read, and the crop is that of the whole picture to the last bit, also of a reduced one."""
+    import cv2
+    import simplejpeg
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (60, 70, 3), np.uint8)).resize((211, 181), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    options = {"grey": {}, "progressive": dict(progressive=True), "restarts": dict(restart_marker_rows=1)}
+    (noise.convert("L") if kind == "grey" else noise).save(file, "JPEG", **options.get(kind, dict(subsampling=kind)))
+    jpeg, full = file.getvalue(), simplejpeg.decode_jpeg(file.getvalue(), "RGB")
+    half = simplejpeg.decode_jpeg(jpeg, "RGB", min_factor=2, min_width=106)
+    for top, rows in ((0, 16), (7, 50), (33, 17), (100, 80), (140, 41)):
+        part = cv2.resize(full[top:top + rows, 5:205], (60, 60))
+        np.testing.assert_array_equal(stream.picture(jpeg, 60, lambda h, w: (top, 5, rows, 200)), part)
+        small = cv2.resize(half[round(top / 2):round(top / 2) + round(rows / 2), 2:102], (8, 8))
+        if rows < 20:  # a half is all that the crop allows
+            np.testing.assert_array_equal(stream.picture(jpeg, 8, lambda h, w: (top, 5, rows, 200)), small)
+
+
+def test_damage_below_the_crop_is_not_met_and_damage_above_it_is():
+    jpeg = bytearray(encode(np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)))
+    jpeg[len(jpeg) // 2:len(jpeg) // 2 + 2] = b"\xff\xd9"  # an end of the picture in its middle
+    take = lambda top, rows: stream.picture(bytes(jpeg), 24, lambda h, w: (top, 0, rows, 160))
+    assert take(0, 40).std() > 0
+    for top, rows in ((0, 160), (80, 40), (120, 40)):
+        with pytest.raises(ValueError, match="JPEG"):
+            take(top, rows)
+
+
 def test_random_boxes_lie_inside_and_fill_the_stated_range():
     shares, ratios = [], []
     for index in range(500):

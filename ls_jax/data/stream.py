@@ -1,14 +1,17 @@
 """TFDS data sets of JPEG pictures of many sizes, such as imagenet2012: read, decoded, cropped and resized while the devices compute.
 
 What an example becomes is a function of (seed, step, id) alone, and only the rows that lie on this process's devices are read. Colours,
-mirroring and normalisation happen on the devices (`data.augment`). JPEG is decoded by libjpeg-turbo (simplejpeg), at half or a quarter
-of its size where the crop is large enough, and resized by OpenCV (bilinear): pip install -e '.[imagenet]'.
+mirroring and normalisation happen on the devices (`data.augment`). JPEG is decoded by libjpeg-turbo (simplejpeg), only down to
+the crop's last row and at half or a quarter of its size where the crop is large enough, and resized by OpenCV (bilinear):
+pip install -e '.[imagenet]'.
 """
 import concurrent.futures
 import dataclasses
 import functools
 import io
+import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -27,8 +30,11 @@ from ls_jax.errors import UserError
 STREAM = 0xC407  # sets the random crops apart from any other use of the same seed
 ATTEMPTS = 10    # at a crop that lies inside the picture, before the central square is taken
 GREY = 128       # what a picture that cannot be decoded is replaced by
+LEFT_OVER = re.compile(r"\d+ extraneous bytes before marker 0xd9$")  # libjpeg's words for more rows than the header tells of
 
 Box = tuple[int, int, int, int]  # top, left, height, width
+
+_own = threading.local()  # of a decoding thread: its memory for pixels
 
 
 def load(data: ml_collections.ConfigDict) -> Dataset:
@@ -60,10 +66,11 @@ def load(data: ml_collections.ConfigDict) -> Dataset:
 
 def _require_libraries():
     try:
-        import cv2  # noqa: F401
+        import cv2
         import simplejpeg  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError(f"decoding pictures of many sizes needs {error.name}: pip install -e '.[imagenet]'") from error
+    cv2.setNumThreads(1)  # of a single picture: there are threads for pictures
 
 
 class Faults:
@@ -185,7 +192,7 @@ class Pictures:
             box = functools.partial(random_box, self.crop.area, self.crop.aspect, draw(int(indices[position]))) if draw else \
                 functools.partial(central_box, self.crop.central)
             try:
-                result[position] = picture(example["image"], self.size, box)
+                picture(example["image"], self.size, box, result[position])
             except (ValueError, OSError, SyntaxError) as error:
                 result[position] = GREY
                 name = example.get("file_name", b"no name")
@@ -207,11 +214,13 @@ def _threads():
     return concurrent.futures.ThreadPoolExecutor(os.cpu_count(), "decode")
 
 
-def picture(jpeg: bytes, size: int, choose: Callable[[int, int], Box]) -> UInt8[np.ndarray, "size size 3"]:
-    """The part of an encoded picture that `choose(height, width)` names, resized to size x size pixels.
+def picture(jpeg: bytes, size: int, choose: Callable[[int, int], Box],
+            out: UInt8[np.ndarray, "size size 3"] | None = None) -> UInt8[np.ndarray, "size size 3"]:
+    """The part of an encoded picture that `choose(height, width)` names, resized to size x size pixels; written to `out` if given.
 
-    JPEG's inverse cosine transform makes pictures of half, a quarter or an eighth of their size for less; it is asked to where the
-    part keeps at least size x size pixels. What is no RGB or grey JPEG, such as CMYK, is decoded by Pillow.
+    JPEG is decoded no further than to the part's end, and smaller where the part is larger than it has to be: its inverse cosine
+    transform makes pictures of half, a quarter or an eighth of their size for less. What is no RGB or grey JPEG, such as CMYK, is
+    decoded by Pillow.
 
     Raises:
         ValueError, OSError: it cannot be decoded.
@@ -225,18 +234,51 @@ def picture(jpeg: bytes, size: int, choose: Callable[[int, int], Box]) -> UInt8[
         colours = "unknown"
     if colours in ("CMYK", "YCCK", "unknown"):
         with Image.open(io.BytesIO(jpeg)) as opened:
-            whole = np.asarray(opened.convert("RGB"))
-        height, width = whole.shape[:2]
-        box = choose(height, width)
+            pixels = np.asarray(opened.convert("RGB"))
+        top, left, rows, columns = choose(*pixels.shape[:2])
     else:
         box = choose(height, width)
-        reduction = min(box[2], box[3]) / size
-        smaller = dict(min_height=-(-height // reduction), min_width=-(-width // reduction), min_factor=2) if reduction >= 2 else {}
-        whole = simplejpeg.decode_jpeg(jpeg, "RGB", **{name: int(value) for name, value in smaller.items()})
-    scale = np.array([whole.shape[0] / height, whole.shape[1] / width] * 2)
-    top, left, rows, columns = np.maximum(np.round(np.array(box) * scale), (0, 0, 1, 1)).astype(int)
-    part = whole[top:top + rows, left:left + columns]
-    return cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
+        pixels, scale = _decode(jpeg, height, width, box, min(box[2:]) / size)
+        top, left, rows, columns = (round(at * scale) for at in box)
+    part = pixels[top:top + max(1, rows), left:left + max(1, columns)]
+    return cv2.resize(part, (size, size), out, interpolation=cv2.INTER_LINEAR)
+
+
+def _decode(jpeg, height, width, box, reduction):
+    """(the rows of a picture down to the end of the box, how large they are beside the whole picture's: at least 1 / reduction).
+
+    The rows lie in memory that this thread's next picture takes. Those of a sequential JPEG's end are not even read: the header is made
+    to say that the picture ends below the box, and the decoder then says that bytes are left over. It tells what it meets first, so
+    all was well down to there; of any other complaint the whole picture is the judge.
+    """
+    import simplejpeg
+
+    smaller = {} if reduction < 2 else dict(min_width=math.ceil(width / reduction), min_factor=2)
+    end = box[0] + box[2] + 1 + int(reduction)  # the box's colours need the row below it, too
+    if not hasattr(_own, "pixels") or _own.pixels.size < 3 * height * width:
+        _own.pixels = np.empty(3 * height * width, np.uint8)
+    at = _height_field(jpeg) if end < height else None
+    if at is not None:
+        ended = bytearray(jpeg)
+        ended[at:at + 2] = end.to_bytes(2, "big")
+        try:
+            rows = simplejpeg.decode_jpeg(ended, "RGB", buffer=_own.pixels, **smaller)
+        except ValueError as error:
+            shape = (*simplejpeg.decode_jpeg_header(ended, **smaller)[:2], 3)
+            rows = _own.pixels[:math.prod(shape)].reshape(shape) if LEFT_OVER.search(str(error)) else None
+    if at is None or rows is None:
+        rows = simplejpeg.decode_jpeg(jpeg, "RGB", buffer=_own.pixels, **smaller)
+    return rows, round(8 * rows.shape[1] / width) / 8
+
+
+def _height_field(jpeg):
+    """Where a JPEG's header has the number of rows, if these are stored one after another; else None."""
+    at = 2
+    while at + 9 < len(jpeg) and jpeg[at] == 0xFF and jpeg[at + 1] not in (0xC2, 0xDA):  # of a progressive one; of the pixels
+        if jpeg[at + 1] in (0xC0, 0xC1):
+            return at + 5
+        at += 1 if jpeg[at + 1] == 0xFF else 2 + int.from_bytes(jpeg[at + 2:at + 4], "big")
+    return None
 
 
 def random_box(area: tuple[float, float], aspect: tuple[float, float], rng: np.random.Generator, height: int, width: int) -> Box:
