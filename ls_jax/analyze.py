@@ -61,14 +61,11 @@ def measure(file: pathlib.Path, workdir: pathlib.Path) -> list[results.Record]:
 
 def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.Record]:
     """Records of every study that the arrays allow, of one network on the split "test"."""
-    labels, totals = arrays["labels"], dict.fromkeys(accuracy.MEASURES, 0.0)
-    for rows in projection.blocks(*arrays["logits"].shape):
-        measured = accuracy.measure(arrays["logits"][rows], labels[rows])
-        totals = {name: total + measured[name] * measured["examples"] for name, total in totals.items()}
-    found = [("accuracy", name, total / len(labels), {"examples": len(labels)}) for name, total in totals.items()]
+    labels, measured = arrays["labels"], accuracy.measure(arrays["logits"], arrays["labels"])
+    found = [("accuracy", name, measured[name], {"examples": len(labels)}) for name in accuracy.MEASURES]
     if "kernel" in arrays:
         found += [("projection", quantity, value, {"classes": classes if classes == projection.ALL else list(classes)})
-                  for classes, quantity, value in projection.measure(arrays, triples)]
+                  for classes, quantity, value in projection.measure(arrays, [*triples, None])]
     found += [("representation", quantity, value, {}) for quantity, value in representation.measure(arrays).items()]
     records = [{"study": study, "quantity": quantity, "split": "test", **results.moments([value]), **more}
                for study, quantity, value, more in found]

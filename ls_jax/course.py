@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from ls_jax import evaluate, models, results, rng, sweep
 from ls_jax import mesh as meshes
 from ls_jax.checkpoint import Checkpoints
-from ls_jax.data import memory, order
+from ls_jax.data import Pictures, Split, memory, order
 from ls_jax.state import State
 from ls_jax.studies import information_records, representation, representation_records, triples
 from ls_jax.train import Run
@@ -32,7 +32,9 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset()) -> l
     if not config.checkpoint.keep_every:
         return []
     pair = triples.resolve_pair(config.information.classes, config.data.name, this.dataset.class_names)
-    chosen = examples_of(pair, split.labels, config.information.examples)
+    ids, labels = candidates(pair, split, config.information.examples // 2)
+    chosen = examples_of(pair, labels, config.information.examples)
+    chosen, labels = ids[chosen], labels[chosen]
     arrays = memory.place(split, this.layout.mesh)
     views = Views(this, pair) if config.data.augment != "none" and len(chosen) > 2 else None
     kept = [member for member in range(this.layout.members) if member not in left_out]
@@ -44,8 +46,8 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset()) -> l
         if views is not None:
             draws = views(states, chosen, arrays, config.information.views + 1)[kept]
             if meshes.is_primary():
-                _save(workdir, step, draws, chosen, split.labels[chosen])
-                records += information_records.run(draws, split.labels[chosen], rows, step, config.information.draws)
+                _save(workdir, step, draws, chosen, labels)
+                records += information_records.run(draws, labels, rows, step, config.information.draws)
     return [{**record, "classes": names} for record in records] + representation_records.of_course(course, this.rows)
 
 
@@ -58,6 +60,15 @@ def checkpoints(this: Run, workdir: pathlib.Path) -> Iterator[tuple[int, list[St
             state = held.restore(step, this.abstract_state())
             if state is not None:
                 yield step, this.layout.split(state)
+
+
+def candidates(pair: tuple[int, int], split: Split | Pictures,
+               count: int) -> tuple[Int[np.ndarray, " candidates"], Int[np.ndarray, " candidates"]]:
+    """Ids and labels of the training examples; of pictures that are read as they are needed, of `count` of each class."""
+    if isinstance(split, Pictures):
+        ids = split.find(pair, count)
+        return ids, split.labels_of(ids)
+    return np.arange(len(split), dtype=np.int32), split.labels
 
 
 def examples_of(pair: tuple[int, int], labels: Int[np.ndarray, " examples"], count: int) -> Int[np.ndarray, " chosen"]:

@@ -1,4 +1,6 @@
 """A whole split through the trained members: every example once, whatever the batch size and the mesh."""
+import math
+import tempfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,11 +14,13 @@ from ls_jax import metrics, sweep
 from ls_jax.data import Pictures, Split, TextSplit, feed, memory
 from ls_jax.step import Steps
 
+LARGE = 2 ** 28  # bytes of outputs from which on they are gathered in a file
+
 
 class Predictions(NamedTuple):
     """One member's outputs on one split, ordered by `index`, the examples' ids in the split."""
     logits: Float[np.ndarray, "examples classes"]
-    features: Float[np.ndarray, "examples features"]
+    features: Float[np.ndarray, "examples features"] | None  # None: not kept
     labels: Int[np.ndarray, " examples"]
     index: Int[np.ndarray, " examples"]  # of text, whose examples are here tokens: row times row length plus place in the row
 
@@ -30,7 +34,11 @@ class Evaluator:
     def __init__(self, steps: Steps, layout: sweep.Layout, batch_size: int):
         shards = layout.mesh.shape["data"]
         self.layout, self.batch_size = layout, -(-batch_size // shards) * shards
-        predict = lambda state, ids, arrays: steps.predict(state, memory.gather(arrays, ids))
+
+        def predict(state, ids, arrays):
+            batch = memory.gather(arrays, ids)
+            return steps.predict(state, batch), batch.labels
+
         measure = lambda state, hyper, sums, ids, mask, arrays: sums + steps.measure(
             state, hyper, memory.gather(arrays, ids), mask)
         self.prediction = sweep.over_mesh(predict, layout, (meshes.MEMBER, meshes.ROWS, meshes.SHARED), meshes.OUTPUTS)
@@ -48,25 +56,40 @@ class Evaluator:
         assert np.all(result.count == expected), f"counted {result.count}, expected {expected}"
         return result
 
-    def predict(self, states: list[Any], arrays: Any, index: Int[np.ndarray, " examples"]) -> Iterator[tuple[int, Predictions]]:
-        """(member, its predictions) for every member, slot by slot so that one slot is in memory at a time.
+    def predict(self, states: list[Any], arrays: Any, index: Int[np.ndarray, " examples"],
+                features: bool = True) -> Iterator[tuple[int, Predictions]]:
+        """(member, its predictions) for every member, slot by slot so that one slot is there at a time, and in memory if it is small.
 
-        Of text, `index` names rows, and the predictions are those of all their tokens.
+        Of text, `index` names rows, and the predictions are those of all their tokens. `features`: whether they are kept.
         """
-        counted, labels = memory.counted(arrays, index), memory.labels(arrays, index)
-        ids = (index.reshape(-1, *[1] * (labels.ndim - 1)) * labels[0].size + np.arange(labels[0].size).reshape(labels.shape[1:]))[counted]
-        labels = labels[counted]
+        counted = memory.counted(arrays, index)
         for members, state in zip(self.layout.member_ids(), states):
-            parts = []
+            done, whole, labels, ids = 0, {}, [], []
             for given, rows, mask in feed.evaluation(self.layout, arrays, index, self.batch_size):
-                output = meshes.fetch(self.prediction.program(state, given, arrays))
+                output, of_batch = meshes.fetch(self.prediction.program(state, given, arrays))
                 keep = counted[rows]
                 keep[~mask] = False
-                parts.append(jax.tree.map(lambda x, keep=keep: x[:, keep], output))
-            output = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
-            assert output.logits.shape[1] == len(labels), f"predicted {output.logits.shape[1]}, expected {len(labels)}"
+                numbers = index[rows].reshape(-1, *[1] * (keep.ndim - 1)) * keep[0].size + np.arange(keep[0].size).reshape(keep.shape[1:])
+                labels.append(of_batch[0][keep])
+                ids.append(numbers[keep])
+                for name in ("logits", "features") if features else ("logits",):
+                    part = getattr(output, name)[:, keep]
+                    if name not in whole:
+                        whole[name] = _room((len(part), counted.sum(), part.shape[-1]), part.dtype)
+                    whole[name][:, done:done + part.shape[1]] = part
+                done += len(ids[-1])
+            assert done == counted.sum(), f"predicted {done}, expected {counted.sum()}"
+            labels, ids = np.concatenate(labels), np.concatenate(ids)
             for row, member in enumerate(members):
-                yield int(member), Predictions(output.logits[row], output.features[row], labels, ids)
+                yield int(member), Predictions(whole["logits"][row], whole["features"][row] if features else None, labels, ids)
+
+
+def _room(shape, dtype):
+    """An array to be filled; a large one lies in a file without a name."""
+    if math.prod(shape) * np.dtype(dtype).itemsize < LARGE:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def chosen(config: ml_collections.ConfigDict, name: str, split: Split | TextSplit | Pictures) -> Int[np.ndarray, " examples"]:

@@ -11,7 +11,7 @@ from ls_jax import config as configs
 from ls_jax import mesh as meshes
 from ls_jax import report as reports
 from ls_jax import train as training
-from ls_jax.data import TextSplit, memory
+from ls_jax.data import Pictures, TextSplit, memory
 from ls_jax.errors import UserError
 from ls_jax.studies import (
     accuracy,
@@ -20,6 +20,7 @@ from ls_jax.studies import (
     distillation_records,
     paper_claims,
     projection,
+    projection_plot,
     representation_records,
     triples,
 )
@@ -184,15 +185,28 @@ def _predict(this, states, diverged, workdir):
     left_out = {record["member"] for record in diverged}
     weights = [state.ema if this.config.optimizer.ema else state.params for state in states]
     heads = meshes.fetch(this.layout.join([models.head(tree) for tree in weights]))
+    save = lambda name, member, predicted, folder: predictions.save(
+        workdir, name, member, predicted, sweep.take(heads, member), this.dataset.class_names, folder)
     for name, split in this.dataset.splits.items():
-        arrays = memory.place(split, this.layout.mesh)
+        arrays, streamed = memory.place(split, this.layout.mesh), isinstance(split, Pictures)
         tokens = _all_tokens(this, states, name, split, arrays) if isinstance(split, TextSplit) else None
-        for member, predicted in this.evaluator.predict(states, arrays, evaluate.chosen(this.config, name, split)):
+        for member, predicted in this.evaluator.predict(states, arrays, evaluate.chosen(this.config, name, split),
+                                                        features=name == "train" or not streamed):
             if member in left_out:
                 continue
             if meshes.is_primary():
-                predictions.save(workdir, name, member, predicted, sweep.take(heads, member), this.dataset.class_names)
+                save(name, member, predicted, predictions.ALL)
             yield name, this.rows[member], tokens[member] if tokens else accuracy.measure(predicted.logits, predicted.labels)
+        shown = _shown(this, split) if streamed else ()
+        for member, predicted in this.evaluator.predict(states, arrays, shown) if len(shown) else ():
+            if meshes.is_primary() and member not in left_out:
+                save(name, member, predicted, predictions.SHOWN)
+
+
+def _shown(this, split):
+    """The examples of a streamed split whose features are kept: of the classes that are projected, as many as a figure shows."""
+    classes = sorted({k for triple in _triples(this.config, this.dataset) for k in triple})
+    return split.find(classes, projection_plot.EXAMPLES) if classes else ()
 
 
 def _all_tokens(this, states, name, split, arrays):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
+from ls_jax.data import stream
 from ls_jax.errors import UserError, did_you_mean
 from ls_jax.state import Distillation, Hyper
 
@@ -65,8 +66,9 @@ def is_file(source: Any) -> bool:
 
 
 def online(config: ml_collections.ConfigDict) -> bool:
-    """Whether teachers must be asked at every step, since students see augmented images; else their logits are kept."""
-    return config.data.augment != "none" and not all(is_file(config.distill.teachers[teacher.name]) for teacher in roster(config))
+    """Whether teachers must be asked at every step, since students see augmented images or random crops; else their logits are kept."""
+    varied = config.data.augment != "none" or stream.is_streamed(config.data)
+    return varied and not all(is_file(config.distill.teachers[teacher.name]) for teacher in roster(config))
 
 
 def hyper(config: ml_collections.ConfigDict) -> Hyper:

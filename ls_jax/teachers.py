@@ -1,8 +1,8 @@
 """The teachers of a distillation: trained as ordinary runs of their own, then read, checked, and asked for their logits.
 
 Where students see the images as they are, every teacher's logits of the training split are computed once and kept on the
-devices, and so are those that a file holds. Where students see augmented images, teachers are asked at every step: one forward
-pass for each distinct teacher, however many students it has.
+devices, and so are those that a file holds. Where students see augmented images, or random crops, teachers are asked at every step:
+one forward pass for each distinct teacher, however many students it has.
 """
 import functools
 import json
@@ -29,7 +29,7 @@ from ls_jax.studies import distillation_records
 class Teaching(NamedTuple):
     """What the training loop adds to a step's arguments."""
     kept: tuple[Any, ...] = ()            # logits [teachers, examples, classes], whole, on every device
-    ask: Callable[..., Any] | None = None  # (hypers, ids, arrays, step) -> logits [W, steps, batch, classes] as slots
+    ask: Callable[..., Any] | None = None  # (hypers, given, arrays, step) -> logits [W, steps, batch, classes] as slots
 
 
 class Network(NamedTuple):
@@ -85,7 +85,7 @@ def load(config: ml_collections.ConfigDict, dataset: Dataset, layout: sweep.Layo
     """
     roster = students.roster(config)
     if not roster:
-        nothing = np.zeros((1, len(dataset.splits["train"].labels), len(dataset.class_names)), np.float32)
+        nothing = np.zeros((1, len(dataset.splits["train"]), len(dataset.class_names)), np.float32)
         return Teaching(kept=meshes.put(layout.mesh, meshes.SHARED, (nothing,)))
     names = dict.fromkeys(teacher.name for teacher in roster)
     networks = {name: _network(config, dataset, name, of_students) for name in names
@@ -148,11 +148,11 @@ class _Online:
                           for name, network in networks.items()}
         self._weights = {(key, name): self._place(key, name) for key in dict.fromkeys(self._keys) for name in self._names(key)}
 
-    def __call__(self, hypers, ids, arrays, step):
+    def __call__(self, hypers, given, arrays, step):
         step, answers = meshes.put(self._layout.mesh, meshes.SHARED, np.int32(step)), {}
         for slot, key in enumerate(self._keys):
             if key not in answers:
-                answers[key] = self._answer(key, hypers[slot], ids[slot], arrays, step)
+                answers[key] = self._answer(key, hypers[slot], given[slot], arrays, step)
         return [answers[key] for key in self._keys]
 
     def _names(self, key):
@@ -164,10 +164,10 @@ class _Online:
         members = [network.members.get(self._roster[teacher], 0) if teacher >= 0 else 0 for teacher in key]
         return meshes.put(self._layout.mesh, meshes.MEMBER, jax.tree.map(lambda x: x[members], network.weights))
 
-    def _answer(self, key, hyper, ids, arrays, step):
-        answers = {name: self._programs[name](self._weights[key, name], hyper, ids, arrays, step) for name in self._names(key)}
+    def _answer(self, key, hyper, given, arrays, step):
+        answers = {name: self._programs[name](self._weights[key, name], hyper, given, arrays, step) for name in self._names(key)}
         if not answers:
-            return self._nothing(ids.shape)
+            return self._nothing(memory.ids(given).shape)
         if len(answers) == 1:
             return next(iter(answers.values()))
         return self._choose(tuple(list(answers).index(self._roster[max(teacher, 0)].name) if teacher >= 0 else 0 for teacher in key),
@@ -186,12 +186,13 @@ class _Online:
         return meshes.put(self._layout.mesh, meshes.STEPS, np.zeros((*shape, self._classes), np.float32))
 
 
-def _several(forward, weights, hyper, ids, arrays, step):
+def _several(forward, weights, hyper, given, arrays, step):
     """Logits [steps, batch, classes] of consecutive steps, for one student on one shard."""
     one = lambda at, rows: forward(weights, hyper.seed, at, memory.gather(arrays, rows))
-    if ids.shape[0] == 1:
-        return one(step, ids[0])[None]
-    return lax.map(lambda each: one(*each), (step + jnp.arange(ids.shape[0], dtype=jnp.int32), ids))
+    steps = memory.ids(given).shape[0]
+    if steps == 1:
+        return one(step, jax.tree.map(lambda x: x[0], given))[None]
+    return lax.map(lambda each: one(*each), (step + jnp.arange(steps, dtype=jnp.int32), given))
 
 
 def _network(config, dataset, name, of_students):
@@ -246,7 +247,7 @@ def _values(rows, name):
 def _logits(name, path, dataset):
     """The logits that a file holds of the training split."""
     where = f"config.distill.teachers.{name}={path!r}"
-    needed = len(dataset.splits["train"].labels), len(dataset.class_names)
+    needed = len(dataset.splits["train"]), len(dataset.class_names)
     try:
         with np.load(path) as arrays:
             logits = np.asarray(arrays["logits"], np.float32)

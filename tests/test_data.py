@@ -106,7 +106,13 @@ def built(tmp_path, monkeypatch):
     return write_build(tmp_path, splits), splits
 
 
-def write_build(data_dir, splits, shape=(6, 5, 3), file_format="array_record"):
+def png(image):
+    file = io.BytesIO()
+    Image.fromarray(image.squeeze()).save(file, "png")
+    return file.getvalue()
+
+
+def write_build(data_dir, splits, shape=(6, 5, 3), file_format="array_record", encode=png):
     """Writes what TFDS would: records of tf.train.Example, dataset_info.json and features.json."""
     build = data_dir / "tiny" / "1.0.0"
     build.mkdir(parents=True)
@@ -114,7 +120,7 @@ def write_build(data_dir, splits, shape=(6, 5, 3), file_format="array_record"):
         writer = array_record_module.ArrayRecordWriter(str(build / f"tiny-{split}.{file_format}-00000-of-00001"), "group_size:1")
         for image, label in zip(images, labels, strict=True):
             example = tf_example_pb2.Example()
-            example.features.feature["image"].bytes_list.value.append(png(image))
+            example.features.feature["image"].bytes_list.value.append(encode(image))
             example.features.feature["label"].int64_list.value.append(label)
             writer.write(example.SerializeToString())
         writer.close()
@@ -133,12 +139,6 @@ def write_build(data_dir, splits, shape=(6, 5, 3), file_format="array_record"):
                     "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"}
                    for split, (images, labels) in splits.items()]}))
     return build
-
-
-def png(image):
-    file = io.BytesIO()
-    Image.fromarray(image.squeeze()).save(file, "png")
-    return file.getvalue()
 
 
 def check_tiny(dataset, splits):

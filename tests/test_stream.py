@@ -141,6 +141,18 @@ def test_only_this_shards_rows_are_read(split):
     assert sorted(split.records._source.asked) == [2, 3], "labels came with the pictures"
 
 
+def test_examples_of_a_class_are_found_wherever_they_are(split, monkeypatch):
+    """The first in a fixed order, however many records are read at a time; and no more are read than it takes."""
+    found = split.find([0, 2], 2)
+    assert found.dtype == np.int32 and sorted(split.labels_of(found)) == [0, 0, 2, 2] and list(found) == sorted(found)
+    monkeypatch.setattr(stream.tfds_build, "CHUNK", 3)
+    anew = split_of(split.records._source.images)
+    np.testing.assert_array_equal(anew.find([0, 2], 2), found)
+    assert set(found) <= set(anew.records._source.asked) != set(range(10))
+    np.testing.assert_array_equal(split.find([1], 100), [1, 4, 7])
+    np.testing.assert_array_equal(split.take(np.array([4, 2, 7])).find([1], 100), [0, 2])
+
+
 def test_parts_of_a_split_keep_labels_and_pictures(split):
     part = split.take(np.array([4, 7, 8])).take(np.array([0, 2]))
     assert len(part) == 2

@@ -39,11 +39,11 @@ def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -
         dataset = folder.load(path, data.image_size)
     elif kind == "npz":
         dataset = npz.load(path)
-    elif data.image_size is not None:
+    elif stream.is_streamed(data):
         dataset = stream.load(data)
     else:
         dataset = tfds_build.load(data.name, data.dir)
-    if data.get("label_noise") and data.image_size is not None and kind != "folder":
+    if data.get("label_noise") and stream.is_streamed(data):
         raise UserError("data.label_noise is for data sets that are held in memory: unset it")
     splits = _subset(dataset.name, dataset.splits, data.holdout, data.train_examples)
     return _noisy(dataclasses.replace(dataset, splits=splits), data.get("label_noise"))

@@ -35,24 +35,22 @@ def streamed(arrays: Any) -> bool:
     return isinstance(arrays[0], Pictures)
 
 
-def labels(arrays: Any, index: Int[np.ndarray, " examples"]) -> Int[np.ndarray, " examples *tokens"]:
-    """These examples' labels on the host."""
-    return arrays[0].labels_of(index) if streamed(arrays) else np.asarray(meshes.fetch(arrays[1]))[index]
-
-
 def counted(arrays: Any, ids: Int[np.ndarray, " batch"]) -> Bool[np.ndarray, " batch *tokens"]:
     """Which labels of these examples count, on the host: of text those that are no padding."""
     inputs = arrays[0]
     return np.asarray(meshes.fetch(inputs.target_segments))[ids] > 0 if isinstance(inputs, Tokens) else np.ones(len(ids), bool)
 
 
+def ids(given: Any) -> Int[Array, "..."]:
+    """The example ids of what a program is given."""
+    return given.ids if isinstance(given, Batch) else given
+
+
 def batch(arrays: Any, hyper: Hyper, given: Any, asked: Float[Array, "batch classes"] | None = None) -> Batch:
     """`gather`, with the teacher's logits for a student: those it was asked for, or the kept ones, a third array."""
-    if streamed(arrays):
-        return given
-    inputs, labels, *kept = arrays
-    logits = kept[0][hyper.distillation.teacher, given] if kept else asked
-    return gather((inputs, labels), given)._replace(teacher_logits=logits)
+    of_split = 1 if streamed(arrays) else 2
+    kept, batch = arrays[of_split:], gather(arrays[:of_split], given)
+    return batch._replace(teacher_logits=kept[0][hyper.distillation.teacher, batch.ids] if kept else asked)
 
 
 def gather(arrays: Any, given: Any) -> Batch:

@@ -9,12 +9,13 @@ import concurrent.futures
 import dataclasses
 import functools
 import io
+import itertools
 import math
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -23,11 +24,14 @@ import numpy as np
 from jaxtyping import Int, Int32, UInt8
 from PIL import Image
 
+from ls_jax import mesh as meshes
 from ls_jax.data import tfds_build
 from ls_jax.data.dataset import Dataset
 from ls_jax.errors import UserError
 
 STREAM = 0xC407  # sets the random crops apart from any other use of the same seed
+SEARCH_SEED = 190602629  # of the order in which examples of a class are looked for
+READ = 256       # records in memory at a time, when only their labels are wanted
 ATTEMPTS = 10    # at a crop that lies inside the picture, before the central square is taken
 GREY = 128       # what a picture that cannot be decoded is replaced by
 LEFT_OVER = re.compile(r"\d+ extraneous bytes before marker 0xd9$")  # libjpeg's words for more rows than the header tells of
@@ -35,6 +39,11 @@ LEFT_OVER = re.compile(r"\d+ extraneous bytes before marker 0xd9$")  # libjpeg's
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 _own = threading.local()  # of a decoding thread: its memory for pixels
+
+
+def is_streamed(data: ml_collections.ConfigDict) -> bool:
+    """Whether the pictures of `config.data` are read as they are needed: of TFDS pictures of many sizes."""
+    return data.image_size is not None and ":" not in data.name
 
 
 def load(data: ml_collections.ConfigDict) -> Dataset:
@@ -169,9 +178,26 @@ class Pictures:
         """Labels of some examples; only the records that were not read before are."""
         numbers = self._numbers(indices)
         unread = np.unique(numbers[self.records.labels[numbers] == np.iinfo(np.int32).min])
-        for start in range(0, len(unread), tfds_build.CHUNK):
-            self.records.read(unread[start:start + tfds_build.CHUNK])
+        for start in range(0, len(unread), READ):
+            self.records.read(unread[start:start + READ])
         return self.records.labels[numbers]
+
+    def find(self, classes: Collection[int], count: int) -> Int32[np.ndarray, " found"]:
+        """Indices of at most `count` examples of each of these classes, the first in an order that is fixed for the split.
+
+        Labels lie among the pictures, so records are read until all are found: about count x K of a split of K classes of equal size.
+        Each of several processes reads its part.
+        """
+        found: dict[int, list[int]] = {k: [] for k in classes}
+        order = np.random.RandomState(SEARCH_SEED).permutation(len(self))
+        for start in range(0, len(order), tfds_build.CHUNK):
+            if min(map(len, found.values())) >= count:
+                break
+            indices = order[start:start + tfds_build.CHUNK]
+            for index, label in zip(indices, meshes.in_parts(self.labels_of, indices)):
+                if label in found and len(found[label]) < count:
+                    found[label].append(index)
+        return np.sort(np.concatenate([*found.values(), []])).astype(np.int32)
 
     @property
     def images(self) -> UInt8[np.ndarray, "examples height width channels"]:
@@ -322,6 +348,7 @@ class Rows:
         self._split, self._ids, self._seeds, self._step, self._labels = split, ids, seeds, step, labels
         self.shape = ids.shape if labels else (*ids.shape, *split.image_shape)
         self.dtype = np.dtype(np.int32 if labels else np.uint8)
+        self._made: dict[tuple[int, int, int], UInt8[np.ndarray, "height width channels"]] = {}  # by seed, step and id
 
     def __array__(self, dtype=None, copy=None):
         return self[...]
@@ -332,17 +359,18 @@ class Rows:
         ids = self._ids[index]
         if self._labels:
             return self._split.labels_of(ids.reshape(-1)).reshape(ids.shape)
-        if self._seeds is None:
-            return self._split.decode(ids.reshape(-1)).reshape(*ids.shape, *self._split.image_shape)
-        members, steps = (np.broadcast_to(values, self._ids.shape)[index] for values in (
-            np.asarray(self._seeds).reshape(-1, 1, 1), self._step + np.arange(self._ids.shape[1]).reshape(1, -1, 1)))
-        keys, where = np.unique(np.stack([members, steps, ids], axis=-1).reshape(-1, 3), axis=0, return_inverse=True)
-        pictures = self._decode(keys)[where.reshape(-1)]  # members of one seed share theirs
-        return pictures.reshape(*ids.shape, *self._split.image_shape)
+        seeds, steps = (np.broadcast_to(values, self._ids.shape)[index] for values in self._seeds_and_steps())
+        keys = [tuple(key) for key in np.stack([seeds, steps, ids], axis=-1).reshape(-1, 3).tolist()]
+        self._make(sorted(set(keys) - self._made.keys()))  # members of one seed, and devices with the same rows, share theirs
+        return np.stack([self._made[key] for key in keys]).reshape(*ids.shape, *self._split.image_shape)
 
-    def _decode(self, keys):
-        result = np.empty((len(keys), *self._split.image_shape), np.uint8)
-        for seed, step in np.unique(keys[:, :2], axis=0):
-            of_step = np.flatnonzero((keys[:, 0] == seed) & (keys[:, 1] == step))
-            result[of_step] = self._split.decode(keys[of_step, 2], lambda index, at=(seed, step): generator(int(at[0]), int(at[1]), index))
-        return result
+    def _seeds_and_steps(self):
+        if self._seeds is None:
+            return 0, 0
+        return np.asarray(self._seeds).reshape(-1, 1, 1), self._step + np.arange(self._ids.shape[1]).reshape(1, -1, 1)
+
+    def _make(self, keys):
+        for (seed, step), of_step in itertools.groupby(keys, lambda key: key[:2]):
+            of_step = list(of_step)
+            draw = None if self._seeds is None else functools.partial(generator, seed, step)
+            self._made |= zip(of_step, self._split.decode(np.array([id for _, _, id in of_step]), draw))

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from ls_jax import predictions
-from ls_jax.data import Split
+from ls_jax.data import Pictures, Split
 from ls_jax.studies import projection
 from ls_jax.studies.projection_plot import SPLIT_TITLES
 from ls_jax.studies.triples import Triple
@@ -41,12 +41,13 @@ def data(workdir: pathlib.Path, rows: Sequence[Mapping[str, Any]], triples: Sequ
         share: the part of the budgets that this explorer may use.
     """
     held = {split: [m for m in range(len(rows)) if predictions.file(workdir, split, m).exists()] for split in SPLIT_TITLES}
-    held = {split: members for split, members in held.items() if members}
-    if not held or not triples:
+    first = {split: predictions.shown(workdir, split, members[0]) for split, members in held.items() if members}
+    first = {split: arrays for split, arrays in first.items() if arrays}
+    if not first or not triples:
         return None
-    first = {split: predictions.load(workdir, split, members[0]) for split, members in held.items()}
+    held = {split: held[split] for split in first}
     names = [str(name) for name in next(iter(first.values()))["class_names"]]
-    classes = _chosen_classes(len(names), triples)
+    classes = _chosen_classes(set().union(*(map(int, np.unique(arrays["labels"])) for arrays in first.values())), triples)
     dimensions, _ = next(iter(first.values()))["kernel"].shape
     rank = min(len(classes) - 1, dimensions + 1)
     plan = _plan(sum(len(members) for members in held.values()), {rows[m].get("seed") for m in held[next(iter(held))]},
@@ -62,14 +63,12 @@ def data(workdir: pathlib.Path, rows: Sequence[Mapping[str, Any]], triples: Sequ
             "note": _note(plan, classes, names, rows, splits)} if members else None
 
 
-def _chosen_classes(number, triples):
-    """All classes, or those of the triples and others evenly spaced."""
-    if number <= MOST_CLASSES:
-        return list(range(number))
+def _chosen_classes(present, triples):
+    """The classes of the triples and all others that have examples, or so many of these, evenly spaced."""
     wanted = list(dict.fromkeys(k for triple in triples for k in triple))[:MOST_CLASSES]
-    others = np.setdiff1d(np.arange(number), wanted)
-    spaced = others[np.linspace(0, len(others) - 1, MOST_CLASSES - len(wanted)).astype(int)]
-    return sorted({*wanted, *map(int, spaced)})
+    others = sorted(present - {*wanted})
+    room = min(MOST_CLASSES - len(wanted), len(others))
+    return sorted({*wanted, *(others[int(at)] for at in np.linspace(0, len(others) - 1, room))})
 
 
 def _plan(sets, seeds, numbers, budget):
@@ -91,7 +90,7 @@ def _chosen_examples(labels, classes, most):
 
 def _split(name, arrays, ids, classes, dataset, budget):
     index = arrays["index"][ids]
-    there = dataset is not None and isinstance(dataset.splits.get(name), Split)
+    there = dataset is not None and isinstance(dataset.splits.get(name), (Split, Pictures))
     return {"title": SPLIT_TITLES[name], "labels": _encode(np.searchsorted(classes, arrays["labels"][ids]), np.uint16),
             "index": index.tolist(), "total": int(np.isin(arrays["labels"], classes).sum()),
             "pictures": _pictures(dataset.splits[name].take(index).images, budget) if there else None}
@@ -101,9 +100,9 @@ def _member(workdir, member, rows, chosen, classes, width):
     """A network's templates and points; None where its templates span nothing."""
     splits, basis = {}, None
     for split, ids in chosen.items():
-        if not predictions.file(workdir, split, member).exists():
+        arrays = predictions.shown(workdir, split, member)
+        if arrays is None:
             continue
-        arrays = predictions.load(workdir, split, member)
         if basis is None:
             kernel, bias = arrays["kernel"][:, classes], arrays["bias"][classes]
             basis = projection.template_span(kernel, bias)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from scipy.special import logsumexp
 
 from ls_jax import results
+from ls_jax.studies.projection import blocks
 
 
 def accuracy(logits: Float[np.ndarray, "*batch examples classes"],
@@ -29,9 +30,13 @@ SHOWN = {"student": "", "alpha": "α=", "teacher_alpha": "teacher's α=", "tempe
 MEASURES = {"accuracy": accuracy, "nll": negative_log_likelihood}
 
 
-def measure(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]) -> dict[str, Any]:
-    """Every measure of one member on one split, and the number of examples."""
-    return {**{name: float(f(logits, labels)) for name, f in MEASURES.items()}, "examples": len(labels)}
+def measure(logits: Any, labels: Int[np.ndarray, " examples"]) -> dict[str, Any]:
+    """Every measure of one member on one split, and the number of examples; logits [N, K] may be more than fits into memory."""
+    totals = dict.fromkeys(MEASURES, 0.0)
+    for rows in blocks(*logits.shape):
+        for name, f in MEASURES.items():
+            totals[name] += float(f(logits[rows], labels[rows])) * len(labels[rows])
+    return {**{name: total / len(labels) for name, total in totals.items()}, "examples": len(labels)}
 
 
 def run(measured: Sequence[tuple[str, Mapping[str, Any], Mapping[str, float]]]) -> list[results.Record]:

@@ -40,9 +40,9 @@ class Measured(NamedTuple):
 
 
 def of_workdir(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[Measured]:
-    """Measure the held-out predictions that a workdir holds of its members; one member's are in memory at a time."""
+    """Measure the held-out predictions that a workdir holds of its members; a block of logits is in memory at a time."""
     for member, row in enumerate(rows):
-        held = {split: predictions.load(workdir, split, member) for split in SPLITS
+        held = {split: predictions.mapped(workdir, split, member) for split in SPLITS
                 if predictions.file(workdir, split, member).exists()}
         yield from measure(row, {split: (arrays["logits"], arrays["labels"]) for split, arrays in held.items()})
 

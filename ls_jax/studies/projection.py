@@ -138,7 +138,7 @@ def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triples:
     """Records of every quantity, split and smoothing, for each triple and for all at once, from the predictions on disk.
 
     Records have the field `classes`, the triple's class names or "all triples". One file is in memory at a time. What
-    cannot be measured (too few classes, templates on a line, a gap of zero) is left out.
+    cannot be measured (too few classes, templates on a line, a gap of zero, features that were not kept) is left out.
 
     Args:
         workdir: where predictions/ is.
@@ -147,17 +147,19 @@ def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triples:
     """
     measured: dict[tuple, list[tuple[Mapping[str, Any], float]]] = {}
     for split, member, arrays in predictions.every(workdir, len(rows)):
-        for classes, quantity, value in measure(arrays, triples):
+        shown = predictions.shown(workdir, split, member)
+        found = [*(measure(shown, triples) if shown else ()), *(measure(arrays, [None]) if "features" in arrays else ())]
+        for classes, quantity, value in found:
             measured.setdefault((split, classes, quantity), []).append((rows[member], value))
     return [{**record, "classes": classes if classes == ALL else list(classes)}
             for (split, classes, quantity), found in measured.items()
             for record in results.summarize("projection", quantity, split, *zip(*found))]
 
 
-def measure(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> Iterator[tuple[Any, str, float]]:
-    """(class names or "all triples", quantity, value) of one member on one split, of all that can be measured."""
+def measure(arrays: Mapping[str, Any], triples: Sequence[Triple | None]) -> Iterator[tuple[Any, str, float]]:
+    """(class names or "all triples", quantity, value) of one member on one split, of all that can be measured; None: all triples."""
     names = [str(name) for name in arrays["class_names"]]
-    for triple in [*triples, None]:
+    for triple in triples:
         try:
             found = numbers(arrays, triple)
         except ValueError:

@@ -49,26 +49,30 @@ def row(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triple: 
     panels, names = [], ()
     for member in chosen_members(workdir, rows, held_out):
         for split in ("train", held_out):
-            if predictions.file(workdir, split, member).exists():
-                arrays = predictions.load(workdir, split, member)
+            arrays = predictions.shown(workdir, split, member)
+            if arrays is not None:
                 names = [str(arrays["class_names"][k]) for k in triple]
                 try:
                     panels.append(panel(arrays, triple, _title(split, rows[member])))
                 except ValueError:
                     return None
-    return Row(label, names, panels) if panels else None
+    return Row(label, names, panels) if any(len(panel.points) for panel in panels) else None
 
 
 def panel(arrays: Mapping[str, Any], triple: Triple, title: str, examples: int = EXAMPLES) -> Panel:
-    """Evenly spaced examples of three classes on their plane, and the spread ratio over all of theirs as a note."""
+    """Evenly spaced examples of three classes on their plane, as a note the spread ratio over all of theirs, or which have none.
+
+    Raises:
+        ValueError: their templates lie on a line.
+    """
     labels = np.asarray(arrays["labels"])
     of_class = [np.flatnonzero(labels == k) for k in triple]
     of_class = [ids[np.linspace(0, len(ids) - 1, min(examples, len(ids))).astype(int)] for ids in of_class]
     ids = np.concatenate(of_class)
     plane = projection.template_plane(arrays["kernel"], arrays["bias"], triple)
-    spread = projection.numbers(arrays, triple)["spread ratio"]
-    return Panel(title, projection.project(arrays["features"][ids], plane), np.repeat(np.arange(3), [len(i) for i in of_class]),
-                 f"spread ratio {spread:.2f}")
+    missing = [str(arrays["class_names"][k]) for k, of in zip(triple, of_class) if not len(of)]
+    note = f"no {' or '.join(missing)}" if missing else f"spread ratio {projection.numbers(arrays, triple)['spread ratio']:.2f}"
+    return Panel(title, projection.project(arrays["features"][ids], plane), np.repeat(np.arange(3), [len(i) for i in of_class]), note)
 
 
 def chosen_members(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], held_out: str) -> list[int]:
@@ -94,7 +98,7 @@ def figure(rows: Sequence[Row]) -> Any:
         for across, above, row in zip(axes, (None, *rows), rows):
             for column, (axis, panel) in enumerate(zip(across, row.panels)):
                 pair = row.panels[column // 2 * 2:column // 2 * 2 + 2]
-                _draw(axis, panel, 1.08 * max(np.abs(each.points).max() for each in pair), row.class_names)
+                _draw(axis, panel, 1.08 * max(np.abs(each.points).max(initial=0) for each in pair) or 1, row.class_names)
                 axis.tick_params(labelleft=column % 2 == 0)
                 if above is None or [each.title for each in above.panels] != [each.title for each in row.panels]:
                     axis.set_title(panel.title)

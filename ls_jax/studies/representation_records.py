@@ -22,8 +22,9 @@ def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> list[
     for split, of_members in measured.items():
         for member, hard in _pairs(rows):
             if {member, hard} <= of_members.keys():
-                own, other = (predictions.load(workdir, split, each)["features"] for each in (member, hard))
-                of_members[member][CKA] = representation.linear_cka(own, other)
+                own, other = (predictions.mapped(workdir, split, each).get("features") for each in (member, hard))
+                if own is not None and other is not None:
+                    of_members[member][CKA] = representation.linear_cka(own, other)
     return [record for split, of_members in measured.items() for record in summarize(of_members, rows, split)]
 
 
