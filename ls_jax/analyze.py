@@ -16,7 +16,7 @@ from ls_jax import log, npz_map, predictions, provenance, report, results
 from ls_jax.errors import UserError, did_you_mean
 from ls_jax.evaluate import Predictions
 from ls_jax.studies import accuracy, calibration_records, calibration_tables, projection, representation
-from ls_jax.studies.triples import PAPER_TRIPLES, Triple, resolve
+from ls_jax.studies.triples import PAPER_TRIPLES, Triple, has, resolve
 from ls_jax.version import __version__
 
 KNOWN = {"logits": "NK", "labels": "N", "features": "Nd", "kernel": "dK", "bias": "K", "class_names": "K", "index": "N"}
@@ -175,7 +175,7 @@ def _triples(arrays):
     """The paper's, if the classes are named so; else the first three classes that have examples."""
     names, present = [str(name) for name in arrays["class_names"]], np.unique(arrays["labels"])
     for dataset, triples in PAPER_TRIPLES.items():
-        if set().union(*triples) <= set(names):
+        if has(set().union(*triples), names):
             return resolve((), dataset, names)
     return [tuple(map(int, present[:3]))] if len(present) > 2 else []
 

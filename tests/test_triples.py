@@ -32,3 +32,16 @@ def test_resolve_defaults_to_the_papers_triples():
 def test_resolve_says_what_is_wrong(classes, message):
     with pytest.raises(UserError, match=message):
         triples.resolve(classes, "pets", ("airplane", "cat", "dog"))
+
+
+def test_imagenets_classes_have_two_names():
+    from tensorflow_datasets.core import tfds_path
+
+    from ls_jax.data import stream
+    names = stream._class_names("imagenet2012", tfds_path("datasets/imagenet2012/labels.txt").read_text().split())
+    assert names[0] == "tench (n01440764)" and len(set(names)) == 1000
+    paper = [(0, 299, 499), (265, 266, 0)]
+    assert triples.resolve((), "imagenet2012", names) == paper
+    assert triples.resolve((("tench", "meerkat", "cleaver"), ("toy poodle", "n02113712", names[0])), "imagenet2012", names) == paper
+    with pytest.raises(UserError, match=r"'crane', .* 2 classes: say crane \(bird\) \(n02012849\) or crane \(machine\) \(n0"):
+        triples.resolve(("crane", "tench", "cleaver"), "imagenet2012", names)

@@ -70,7 +70,15 @@ def load(data: ml_collections.ConfigDict) -> Dataset:
     labelled = {name: split for name, split in splits.items() if split.labels_of(np.array([0]))[0] >= 0}
     if "train" not in labelled or len(labelled) < 2:
         raise UserError(f"{data.name} has labels in {', '.join(labelled) or 'none'} of its splits; it needs train and validation or test")
-    return Dataset(data.name, tuple(features["label"].names), labelled)
+    return Dataset(data.name, _class_names(builder.name, features["label"].names), labelled)
+
+
+def _class_names(dataset, names):
+    """Those of the build; ImageNet's synsets with the first word for each, as in "tench (n01440764)"."""
+    if dataset != "imagenet2012":
+        return tuple(names)
+    from tensorflow_datasets.datasets.siscore.labels import IMAGENET_LABELS_LIST
+    return tuple(f"{words.split(',')[0]} ({synset})" for words, synset in zip(IMAGENET_LABELS_LIST, names, strict=True))
 
 
 def _require_libraries():

@@ -26,10 +26,11 @@ class Panel(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One network and class triple; panels come in pairs of training and held-out examples that share their axes."""
+    """One network and class triple; panels come in pairs of training and held-out examples that share their axes, or alone."""
     label: str
     class_names: Sequence[str]
     panels: Sequence[Panel]
+    together: int = 2  # panels that share their axes
 
 
 def row(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triple: Triple, held_out: str, label: str,
@@ -46,17 +47,18 @@ def row(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triple: 
     Returns:
         None where there are no predictions of these classes, or their templates lie on a line.
     """
-    panels, names = [], ()
+    panels, names, splits = [], (), set()
     for member in chosen_members(workdir, rows, held_out):
         for split in ("train", held_out):
             arrays = predictions.shown(workdir, split, member)
             if arrays is not None:
+                splits.add(split)
                 names = [str(arrays["class_names"][k]) for k in triple]
                 try:
                     panels.append(panel(arrays, triple, _title(split, rows[member])))
                 except ValueError:
                     return None
-    return Row(label, names, panels) if any(len(panel.points) for panel in panels) else None
+    return Row(label, names, panels, len(splits)) if any(len(panel.points) for panel in panels) else None
 
 
 def panel(arrays: Mapping[str, Any], triple: Triple, title: str, examples: int = EXAMPLES) -> Panel:
@@ -97,9 +99,10 @@ def figure(rows: Sequence[Row]) -> Any:
         drawn, axes = subplots(len(rows), columns, figsize=(0.9 + 2.55 * columns, 2.6 * len(rows) + 0.25), squeeze=False)
         for across, above, row in zip(axes, (None, *rows), rows):
             for column, (axis, panel) in enumerate(zip(across, row.panels)):
-                pair = row.panels[column // 2 * 2:column // 2 * 2 + 2]
+                first = column // row.together * row.together
+                pair = row.panels[first:first + row.together]
                 _draw(axis, panel, 1.08 * max(np.abs(each.points).max(initial=0) for each in pair) or 1, row.class_names)
-                axis.tick_params(labelleft=column % 2 == 0)
+                axis.tick_params(labelleft=column == first)
                 if above is None or [each.title for each in above.panels] != [each.title for each in row.panels]:
                     axis.set_title(panel.title)
             for axis in across[len(row.panels):]:

@@ -1,5 +1,5 @@
 """Which classes are shown: triples for Figure 1 (`config.projection.classes`), a pair for Figure 6 (`config.information.classes`)."""
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ls_jax.errors import UserError, did_you_mean
@@ -27,7 +27,7 @@ def resolve_pair(classes: Sequence[Any], dataset: str, class_names: Sequence[str
     """
     if not classes:
         classes = PAPER_PAIRS.get(dataset, ())
-        classes = classes if set(classes) <= set(class_names) else ()
+        classes = classes if has(classes, class_names) else ()
     pair = tuple(_class_id(entry, class_names, "config.information.classes") for entry in classes or (0, 1))
     if len(pair) != 2 or pair[0] == pair[1]:
         raise UserError(f"config.information.classes={tuple(classes)} must be two different classes")
@@ -47,7 +47,7 @@ def resolve(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) ->
         return []
     if not classes:
         classes = PAPER_TRIPLES.get(dataset, ())
-        classes = classes if set().union(*classes) <= set(class_names) else ()
+        classes = classes if has(set().union(*classes), class_names) else ()
     if classes and all(isinstance(entry, (str, int)) for entry in classes):
         classes = (classes,)
     triples = [tuple(_class_id(entry, class_names) for entry in triple) for triple in classes or ((0, 1, 2),)]
@@ -57,11 +57,25 @@ def resolve(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) ->
     return triples
 
 
+def has(names: Iterable[str], class_names: Sequence[str]) -> bool:
+    """Whether each of these names is one class's."""
+    return all(len(_matches(name, class_names)) == 1 for name in names)
+
+
+def _matches(entry, class_names):
+    """Classes of that name; ImageNet's are called as in "tench (n01440764)", and either part will do."""
+    return [k for k, name in enumerate(class_names) if entry == name or entry in name.rstrip(")").split(" (")]
+
+
 def _class_id(entry, class_names, field="config.projection.classes"):
     if isinstance(entry, int) and 0 <= entry < len(class_names):
         return entry
-    if entry in class_names:
-        return list(class_names).index(entry)
+    matches = _matches(entry, class_names)
+    if len(matches) == 1:
+        return matches[0]
+    if len(matches) > 1:
+        raise UserError(f"{field} holds {entry!r}, which is the name of {len(matches)} classes: say "
+                        f"{' or '.join(class_names[k] for k in matches)}")
     if isinstance(entry, int):
         raise UserError(f"{field} holds {entry}: class ids go from 0 to {len(class_names) - 1}")
     known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
