@@ -39,6 +39,7 @@ def get_config(variant: str = ""):
         config.sweep.alpha = (0.0,)
         config.optimizer.ema = 0.0
         config.dtype = "float32"
+        config.evaluate.batch_size = 50              # of a single machine
     if variant == "smoke":
         configs.smoke(config)
         config.data.update(image_size=75, train_examples=None)

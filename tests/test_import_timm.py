@@ -22,9 +22,11 @@ def config():
 
 
 def randomize(network, torch):
-    """Batch norm's parameters and statistics at random; kernels as they are."""
+    """Batch norm's parameters and statistics at random, and kernels that keep a signal as large as it is, so that all layers are seen."""
     torch.manual_seed(0)
     for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
         if isinstance(module, torch.nn.BatchNorm2d):
             for tensor, low, high in ((module.weight, 0.5, 1.5), (module.bias, -0.5, 0.5), (module.running_mean, -0.5, 0.5),
                                       (module.running_var, 0.5, 2.0)):
@@ -62,6 +64,7 @@ def test_inception_gives_timms_logits_and_features(config, tmp_path):
     output = predicted(tmp_path / "run", config, images, 10)
     assert output.features.shape == (2, 1536)
     scale = float(features.abs().max())
+    assert (features[0] - features[1]).abs().max() > 0.05 * scale, "the pictures are not told apart: early layers are not tested"
     np.testing.assert_allclose(output.features / scale, features / scale, atol=1e-4)
     np.testing.assert_allclose(output.logits / scale, logits / scale, atol=1e-4)
 

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from matplotlib.transforms import offset_copy
 
 from ls_jax import predictions
 from ls_jax.studies import projection
 from ls_jax.studies.plots import COLOURS, STYLE, rc_context, subplots
-from ls_jax.studies.triples import Triple
+from ls_jax.studies.triples import Triple, short
 
 EXAMPLES = 100    # of each class, as the paper
 SMOOTHING = 0.1   # the paper's
@@ -53,7 +54,7 @@ def row(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triple: 
             arrays = predictions.shown(workdir, split, member)
             if arrays is not None:
                 splits.add(split)
-                names = [str(arrays["class_names"][k]) for k in triple]
+                names = [short(str(arrays["class_names"][k])) for k in triple]
                 try:
                     panels.append(panel(arrays, triple, _title(split, rows[member])))
                 except ValueError:
@@ -72,7 +73,7 @@ def panel(arrays: Mapping[str, Any], triple: Triple, title: str, examples: int =
     of_class = [ids[np.linspace(0, len(ids) - 1, min(examples, len(ids))).astype(int)] for ids in of_class]
     ids = np.concatenate(of_class)
     plane = projection.template_plane(arrays["kernel"], arrays["bias"], triple)
-    missing = [str(arrays["class_names"][k]) for k, of in zip(triple, of_class) if not len(of)]
+    missing = [short(str(arrays["class_names"][k])) for k, of in zip(triple, of_class) if not len(of)]
     note = f"no {' or '.join(missing)}" if missing else f"spread ratio {projection.numbers(arrays, triple)['spread ratio']:.2f}"
     return Panel(title, projection.project(arrays["features"][ids], plane), np.repeat(np.arange(3), [len(i) for i in of_class]), note)
 
@@ -96,7 +97,9 @@ def figure(rows: Sequence[Row]) -> Any:
     """The panels as a matplotlib figure; axes are shared by each pair of columns, in scale, and centred on 0 as the paper's."""
     columns = max(len(row.panels) for row in rows)
     with rc_context(STYLE):
-        drawn, axes = subplots(len(rows), columns, figsize=(0.9 + 2.55 * columns, 2.6 * len(rows) + 0.25), squeeze=False)
+        longest = max(len(name) for row in rows for name in (row.label, *row.class_names))
+        left = 0.9 + 0.1 * max(0, longest - 12)  # inches for the legends
+        drawn, axes = subplots(len(rows), columns, figsize=(left + 2.55 * columns, 2.6 * len(rows) + 0.25), squeeze=False)
         for across, above, row in zip(axes, (None, *rows), rows):
             for column, (axis, panel) in enumerate(zip(across, row.panels)):
                 first = column // row.together * row.together
@@ -107,8 +110,8 @@ def figure(rows: Sequence[Row]) -> Any:
                     axis.set_title(panel.title)
             for axis in across[len(row.panels):]:
                 axis.set_visible(False)
-            across[0].legend(title=row.label, loc="center right", bbox_to_anchor=(-0.25, 0.5), markerscale=1.6,
-                             handletextpad=0.1, alignment="right")
+            across[0].legend(title=row.label, loc="center right", bbox_to_anchor=(0, 0.5), markerscale=1.6, handletextpad=0.1,
+                             alignment="right", bbox_transform=offset_copy(across[0].transAxes, drawn, x=-0.45))  # inches, for the ticks
         return drawn
 
 
@@ -120,7 +123,7 @@ def _draw(axis, panel, limit, class_names):
         for k in range(3):
             here = panel.points[at[panel.which[at] == k]]
             axis.scatter(*here.T, s=14, color=COLOURS[k], marker=MARKERS[k], alpha=0.65, linewidths=0)
-    axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", anchor="E")  # what is left over is the legend's
     axis.locator_params(nbins=5, prune="both")
     axis.set_xlabel(panel.note, fontsize=8.5, color="#5b6570")
 

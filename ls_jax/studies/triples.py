@@ -1,4 +1,5 @@
 """Which classes are shown: triples for Figure 1 (`config.projection.classes`), a pair for Figure 6 (`config.information.classes`)."""
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -60,6 +61,11 @@ def resolve(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) ->
 def has(names: Iterable[str], class_names: Sequence[str]) -> bool:
     """Whether each of these names is one class's."""
     return all(len(_matches(name, class_names)) == 1 for name in names)
+
+
+def short(name: str) -> str:
+    """A class's name without ImageNet's number for it: tench of "tench (n01440764)"."""
+    return re.sub(r" \(n\d{8}\)$", "", name)
 
 
 def _matches(entry, class_names):
