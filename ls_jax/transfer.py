@@ -49,7 +49,7 @@ def _task(name, config, dataset):
         return _animals(dataset)
     whole = ml_collections.ConfigDict({**config.data.to_dict(), "name": name, "holdout": 0, "train_examples": None, "label_noise": None})
     other = data.load(whole)
-    here, there = (each.splits["train"].images.shape[1:] for each in (dataset, other))
+    here, there = (each.splits["train"].image_shape for each in (dataset, other))
     if here != there:
         raise UserError(f"config.transfer.data holds {name!r}, whose images are {there}, but the run's are {here}: choose another")
     return other

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ls_jax import config as configs
+from ls_jax import data, sweep
 from ls_jax import mesh as meshes
-from ls_jax import sweep
 from ls_jax.data import feed, memory, order, stream
 from ls_jax.errors import UserError
+from tests.test_data import write_build
 
 pytest.importorskip("simplejpeg", reason="decodes JPEGs: pip install -e '.[imagenet]'")
 CROP = ml_collections.FrozenConfigDict(dict(area=(0.2, 1.0), aspect=(0.75, 1.33), central=0.875))
@@ -213,3 +215,23 @@ def test_an_error_reaches_the_loop():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(UserError, match="read it again"):
         next(results)
+
+
+def test_builds_that_cannot_be_streamed_are_told(tmp_path):
+    """Before anything is read, with the command that helps."""
+    picture = smooth(20, 30)
+    write = lambda name, splits, **options: write_build(tmp_path / name, splits, **{"shape": (None, None, 3), "encode": encode, **options})
+    both = {"train": ([picture], [0]), "validation": ([picture], [0])}
+    build = write("tfrecord", {"train": ([], []), "validation": ([], [])}, file_format="tfrecord")
+    write("one size", both, shape=(20, 30, 3))
+    write("no labels", {"train": ([picture], [0]), "validation": ([picture], [-1])})
+    for place, message in {
+        "gs://bucket/tfds": "pictures cannot be read from gs://bucket/tfds: .*gcloud storage cp --recursive gs://bucket/tfds/tiny DIR",
+        tmp_path / "tfrecord": f"as tfrecord, .* tfds convert_format --dataset_version_dir={build} --out_file_format=array_record$",
+        tmp_path / "one size": "data.image_size=24 is for pictures of many sizes, and those of tiny have one: unset it",
+        tmp_path / "no labels": "tiny has labels in train of its splits; it needs train and validation or test",
+    }.items():
+        config = configs.default().data
+        config.update(name="tiny", dir=str(place), image_size=24)
+        with pytest.raises(UserError, match=message):
+            data.load(config)

@@ -66,6 +66,8 @@ def start(photos, workdir, *more, counting=None, devices=1):
 
 def test_a_run_keeps_all_logits_and_the_features_of_the_shown_classes(config, tmp_path, monkeypatch):
     config.projection.classes = (("cat", "dog", "emu"),)
+    config.checkpoint.keep_every = config.checkpoint.every = 3
+    config.information.update(examples=8, views=3, draws=2)
     monkeypatch.setattr(evaluate, "LARGE", 0)  # outputs are gathered in files, as those of large splits are
     experiment.run(config, tmp_path)
     whole, shown = predictions.load(tmp_path, "validation", 1), predictions.shown(tmp_path, "validation", 1)
@@ -77,6 +79,7 @@ def test_a_run_keeps_all_logits_and_the_features_of_the_shown_classes(config, tm
         assert len(results.select(records, study="projection", quantity="spread ratio", split=split, classes=["cat", "dog", "emu"])) >= 2
     assert not results.select(records, study="projection", split="validation", classes="all triples")
     assert results.select(records, study="representation", quantity="class separation", split="train")
+    assert {record["step"] for record in results.select(records, study="information")} == {0, 3, 6}
     assert results.select(records, study="calibration", quantity="ece", split="validation")[0]["examples"] == 11
     logged = [row for row in log.read_metrics(tmp_path) if row["split"] == "validation" and row["member"] == 1][-1]
     assert np.mean(whole["logits"].argmax(1) == whole["labels"]) == pytest.approx(logged["accuracy"], abs=1e-6)

@@ -55,15 +55,16 @@ def load(data: ml_collections.ConfigDict) -> Dataset:
         UserError: as `tfds_build.load`; or the pictures are no JPEGs of many sizes, or lie where they cannot be read at random.
     """
     _require_libraries()
+    place = data.dir or os.environ.get("TFDS_DATA_DIR", "")
+    if "://" in place:
+        raise UserError(f"{data.name}: single pictures cannot be read from {place}: copy the build to a local disk (gcloud storage cp "
+                        f"--recursive {place}/{data.name} DIR), or mount the bucket (gcsfuse), and name that folder in data.dir")
     builder = tfds_build.open_builder(data.name, data.dir)
     features = builder.info.features
     if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
         raise UserError(f"{data.name}: its features are {', '.join(features)}; it needs an image and a class label")
     if None not in features["image"].shape:
         raise UserError(f"data.image_size={data.image_size} is for pictures of many sizes, and those of {data.name} have one: unset it")
-    if "://" in os.fspath(builder.data_path):
-        raise UserError(f"{data.name} lies in {builder.data_path}, where single records cannot be read: copy it to a local disk, or "
-                        "mount the bucket (gcsfuse) and name the mounted folder in data.dir")
     faults = Faults(data.name, data.damaged)
     splits = {name: Pictures(Records(builder, name, faults), data.image_size, data.crop)
               for name in ("train", "validation", "test") if name in builder.info.splits}
