@@ -132,9 +132,10 @@ def _study(this, states, workdir):
     left_out = {record["member"] for record in diverged}
     along = [] if this.config.distill else [*course.run(this, workdir, left_out), *transfer.run(this, states, left_out),
                                               *translation.run(this, states, workdir, left_out)]
+    damaged = _damaged(this)
     if not meshes.is_primary():
         return []
-    records = [*_label_noise(this), *diverged, *accuracy.run(measured)]
+    records = [*_label_noise(this), *damaged, *diverged, *accuracy.run(measured)]
     if this.config.distill:  # its students are studied as such, and its teachers' workdirs have the other studies
         records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), this.rows, records,
                                             lambda member, split: predictions.features(workdir, split, member))
@@ -170,6 +171,13 @@ def _label_noise(this):
     changed = this.dataset.changed_labels
     return [{"study": "data", "quantity": "changed labels", "split": "train", "rate": this.config.data.label_noise,
              "of_examples": this.examples, **results.moments([changed])}] if changed else []
+
+
+def _damaged(this):
+    """How many pictures of each split could not be decoded, where any could not."""
+    counts = {name: len(split.damaged()) for name, split in this.dataset.splits.items() if isinstance(split, Pictures)}
+    return [{"study": "data", "quantity": "damaged pictures", "split": name, **results.moments([count])}
+            for name, count in counts.items() if count]
 
 
 def _diverged(this, states):

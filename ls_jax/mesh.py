@@ -105,6 +105,11 @@ def in_parts(f: Any, values: np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(own)).T.reshape(-1)[:len(values)]
 
 
+def anywhere(flags: np.ndarray) -> np.ndarray:
+    """Where a flag is set on any process."""
+    return flags if jax.process_count() == 1 else np.any(multihost_utils.process_allgather(flags), axis=0)
+
+
 def map_shards(f: Any, mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
     """`jax.shard_map` with the check that what is declared equal on all data shards is so."""
     return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs)

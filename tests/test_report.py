@@ -174,9 +174,10 @@ def test_budget_decides_precision_seeds_and_examples(budget, width, seeds, examp
 
 
 def test_few_of_many_classes_are_chosen_with_the_triples_among_them():
-    chosen = explorer._chosen_classes(1000, [(0, 299, 499), (265, 266, 0)])
+    chosen = explorer._chosen_classes({*range(1000)}, [(0, 299, 499), (265, 266, 0)])
     assert len(chosen) == explorer.MOST_CLASSES and {0, 265, 266, 299, 499} <= set(chosen) and chosen == sorted(set(chosen))
-    assert explorer._chosen_classes(10, [(0, 1, 2)]) == list(range(10))
+    assert explorer._chosen_classes({*range(10)}, [(0, 1, 2)]) == list(range(10))
+    assert explorer._chosen_classes({1, 5}, [(0, 1, 2)]) == [0, 1, 2, 5]  # those that have examples, and the triples'
 
 
 def test_small_budget_says_what_is_left_out(workdir, monkeypatch):

@@ -90,15 +90,17 @@ def test_a_run_keeps_all_logits_and_the_features_of_the_shown_classes(config, tm
 
 
 def test_classes_without_held_out_examples_are_shown_where_there_are_some(config, photos, tmp_path):
-    """As of ImageNet's validation split in miniature."""
+    """As of ImageNet's validation split in miniature; and a damaged picture is counted."""
     config.projection.classes = (("cat", "dog", "emu"),)
     only = tmp_path / "data"
-    write_build(only, {"train": ([smooth(30, 30, seed=k) for k in (0, 1, 2, 2)], [0, 1, 2, 2]), "validation": ([smooth(40, 30)], [0])},
-                shape=(None, None, 3), encode=encode)
-    config.data.update(dir=str(only), train_examples=4)
+    write_build(only, {"train": ([*(encode(smooth(30, 30, seed=k)) for k in (0, 1, 2)), b"no JPEG"], [0, 1, 2, 2]),
+                       "validation": ([encode(smooth(40, 30))], [0])}, shape=(None, None, 3), encode=bytes)
+    config.data.update(dir=str(only), train_examples=4, damaged=0.25)
     config.batch_size = 2
     experiment.run(config, tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
+    damaged, = results.select(results.read(tmp_path / "run"), quantity="damaged pictures")
+    assert (damaged["split"], damaged["mean"]) == ("train", 1) and "1 training pictures, shown as grey" in page
     assert (tmp_path / "run" / "figures" / "projection.png").exists() and page.count("data:image/jpeg;base64") == 2
 
 

@@ -239,6 +239,12 @@ class Pictures:
         list(_threads().map(one, range(len(numbers))))
         return result
 
+    def damaged(self) -> Int[np.ndarray, " damaged"]:
+        """Numbers of the records, also of those that were left out of the split, that any process could not decode."""
+        flags = np.zeros(len(self.records.labels), bool)
+        flags[list(self.records.faults.found.get(self.records.name, ()))] = True
+        return np.flatnonzero(meshes.anywhere(flags))
+
     def _numbers(self, indices):
         return np.asarray(indices, np.int32) if self.ids is None else self.ids[indices]
 

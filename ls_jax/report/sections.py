@@ -38,6 +38,9 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
     if config.get("distill"):
         shown["students"] = "; ".join(f"{name}: {', '.join(f'{field} {value}' for field, value in group.items()) or 'as the sweep'}"
                                       for name, group in sorted(config["distill"]["students"].items()))
+    damaged = results.select(records, study="data", quantity="damaged pictures")
+    if damaged:
+        shown["damaged"] = "; ".join(f"{record['mean']:,.0f} {SPLIT_NAMES[record['split']]} pictures, shown as grey" for record in damaged)
     diverged = results.select(records, study="training", quantity="diverged at step")
     if diverged:
         shown["left out"] = "; ".join(f"α {record['alpha']:g}, seed {record['seed']}: diverged at step {record['mean']}"
