@@ -161,13 +161,12 @@ def main():
         networks["timm"] = Theirs(jax.device_get(sweep.take(ours.run.layout.join(ours.states), 0)), images, labels)
     except ModuleNotFoundError as error:
         print(f"timm is left out: {error}")
-    losses = {name: [network.step(), network.step()] for name, network in networks.items()}
+    works = {"inference": "predict", "training": "step"}
+    said = {name: {work: getattr(network, method)() for work, method in works.items()} for name, network in networks.items()}
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores, batch {flags.batch}, "
-          f"{flags.size} x {flags.size}; losses of two steps {losses}", flush=True)
-    assert np.ptp([of[0] for of in losses.values()]) < (1e-3 if ON_CPU else 0.05), "the networks differ"
-    works = {"training": "step", "inference": "predict"}
-    for network in networks.values():
-        network.predict()
+          f"{flags.size} x {flags.size}; mean logit and first loss: {said}", flush=True)
+    # Batch norm makes much of the little that tells pictures of noise apart, and of rounding too.
+    assert all(np.ptp([of[work] for of in said.values()]) < 0.02 for work in works), "the networks differ"
     times = {(work, name): [] for work in works for name in networks}
     for _ in range(flags.repetitions):
         for (work, name), found in times.items():
