@@ -63,11 +63,17 @@ def run() -> None:
     xla_flags.reuse_freed_memory()
     import jax
 
-    from ls_jax import analyze, experiment, mesh
+    from ls_jax import processes
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "ls_jax", "compiled"))
-    mesh.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, auto=_DISTRIBUTED.value)
+    processes.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, auto=_DISTRIBUTED.value)
+    with processes.together():
+        _work(workdir)
+
+
+def _work(workdir):
+    from ls_jax import analyze, experiment
     if _MODE.value == "report":
         experiment.report([pathlib.Path(part) for part in _WORKDIR.value.split(",")])
     elif _MODE.value == "analyze":
@@ -91,6 +97,9 @@ def _compile():
 def _workdir():
     if _WORKDIR.value is None:
         raise UserError("--workdir=DIR is missing: where the run shall live, e.g. --workdir=runs/digits")
+    if "://" in _WORKDIR.value:
+        raise UserError(f"--workdir={_WORKDIR.value} is no directory: mount the bucket (gcsfuse) or a shared disk on every host, and name "
+                        "the directory there")
     return pathlib.Path(_WORKDIR.value)
 
 

@@ -1,4 +1,4 @@
-"""The device mesh, multi-process start and global arrays: every JAX call that changes between versions is in this file."""
+"""The device mesh and global arrays: every JAX call that changes between versions is here or in `processes`."""
 import math
 from typing import Any
 
@@ -17,26 +17,6 @@ OUTPUTS = P("member", "data")       # [members, batch, ...]: predictions
 ROWS = P("data")                    # [batch]: example ids that all members are evaluated on
 BLOCKS = P(None, "data")            # [blocks, batch]: the same, several batches of them
 SHARED = P()                        # the same on every device: the data set
-
-# Seconds until processes that do not come, answer or leave end the others, which would wait for them in a collective for ever.
-PATIENCE = dict(initialization_timeout=120, heartbeat_timeout_seconds=40, shutdown_timeout_seconds=60)
-
-
-def initialize(coordinator: str | None, processes: int | None, process: int | None, *, auto: bool = False) -> None:
-    """Join the other processes, before anything asks for a device; without arguments this process is alone.
-
-    `auto` lets JAX find the coordinator from the cluster (Cloud TPU, Slurm, Open MPI, Kubernetes). It is a flag and not a
-    guess, since a pod that is wrongly taken for a single host trains as many separate copies as it has hosts.
-    """
-    if auto:
-        jax.distributed.initialize(**PATIENCE)
-    elif coordinator is not None:
-        if processes is None or process is None or not 0 <= process < processes:
-            raise UserError(f"--coordinator needs --processes=N and --process=I with 0 <= I < N, got processes={processes}, "
-                            f"process={process}")
-        jax.distributed.initialize(coordinator, processes, process, **PATIENCE)
-    elif processes not in (None, 1):
-        raise UserError("--processes needs --coordinator=HOST:PORT, the address of process 0")
 
 
 def is_primary() -> bool:

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -99,13 +100,39 @@ def test_resumes_on_another_mesh(uninterrupted, tmp_path):
     assert_rows_close(tmp_path, uninterrupted)
 
 
-def test_two_processes_give_what_one_does(uninterrupted, tmp_path):
-    port = 20_000 + os.getpid() % 20_000
-    workers = [start(tmp_path, f"--coordinator=localhost:{port}", "--processes=2", f"--process={i}", "--config.mesh.data=2",
-                     "--config.mesh.member=2", devices=2) for i in range(2)]
-    for worker in workers:
-        finish(worker)
-    assert_rows_close(tmp_path, uninterrupted)
+def start_two(workdir):
+    """Both processes of a run, whose members lie on one each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    return [start(workdir, f"--coordinator=localhost:{port}", "--processes=2", f"--process={i}", "--config.mesh.data=2",
+                  "--config.mesh.member=2", "--config.checkpoint.every=60", devices=2) for i in range(2)]
+
+
+@pytest.fixture(scope="module")
+def two_uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("two")
+    for process in start_two(workdir):
+        finish(process)
+    return workdir
+
+
+def test_two_processes_give_what_one_does(uninterrupted, two_uninterrupted):
+    assert_rows_close(two_uninterrupted, uninterrupted)
+
+
+def test_a_lost_process_ends_the_other_and_both_go_on(two_uninterrupted, tmp_path):
+    """With a line, within a minute."""
+    processes = start_two(tmp_path)
+    wait_for_step(tmp_path, 90)
+    processes[1].kill()
+    output = finish(processes[0], os.EX_TEMPFAIL, seconds=60)
+    assert "ls_jax: another process was lost (" in output and "goes on from the last checkpoint" in output.splitlines()[-1]
+    processes[1].communicate()
+    for process in start_two(tmp_path):
+        finish(process)
+    assert same_states(tmp_path, two_uninterrupted)
+    assert log.read_metrics(tmp_path) == log.read_metrics(two_uninterrupted)
 
 
 def test_a_diverged_member_is_told_of_and_left_out(tiny, tmp_path, capsys):
