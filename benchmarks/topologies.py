@@ -1,14 +1,14 @@
-"""What the training step of the ImageNet config needs on TPU pods, by the TPU compiler, as a table for the README.
+"""What training and evaluation steps need on TPU pods, by the TPU compiler, as the table in results/topologies.md.
 
-    JAX_PLATFORMS=cpu PYTHONPATH=. python benchmarks/topologies.py [--topologies v5e:16x16,v4:4x4x4] [--out FILE.md]
+    PYTHONPATH=. python benchmarks/topologies.py [--config=configs/imagenet_inception.py] [--topologies=v5e:16x16,v4:4x4x4]
+        [--step=train|evaluate] [--out=FILE.md]
 
-Needs libtpu (pip install -e '.[tpu]') and no TPU. A row is written when it is done: each takes minutes. "Estimate" is the compiler's;
-the roofline is the longer of arithmetic at the data sheet's peak and memory traffic at its bandwidth, without communication. Both members
-of the sweep (α = 0 and 0.1) are trained at once, each on half of the devices.
+Needs libtpu (pip install -e '.[tpu]') and no TPU. A row takes minutes of processor time, and is added to the file when it is done.
 """
 import argparse
+import importlib.metadata
 import os
-import sys
+import pathlib
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -16,38 +16,62 @@ from ls_jax import compile as compiler  # noqa: E402
 from ls_jax import config as configs  # noqa: E402
 from ls_jax import train  # noqa: E402
 
-ALL = "v3:8x8,v4:4x4x4,v5e:16x16,v6e:16x16,v5p:8x8x8"
-HEADER = ("|topology|devices|memory a device, GiB|TFLOP|traffic, GiB|collectives, MiB|estimate, ms|roofline, ms|images/s|of peak|\n"
-          "|---|---|---|---|---|---|---|---|---|---|\n")
+ALL = "v5e:16x16,v4:4x4x4,v3:8x8,v6e:16x16,v5p:8x8x8"
+HEADER = """# What the steps need on TPU pods
+
+No TPU was used: `benchmarks/topologies.py` lets the TPU compiler compile the programs that a run uses, for a machine that is not there,
+and reads off them what they need. libtpu {libtpu}, jax {jax}.
+
+All numbers but images/s are of one device, which is a chip, of v3 half of one. *Memory* is the program's at its largest, with the
+state, beside the device's. *TFLOP* and *traffic* are the compiled program's. *Communication* is all that there is, with the size of what
+is summed: gradients, statistics of batch norm, the metrics' sums. *Estimate* is the compiler's time for all operations but those, mostly
+all-reduces, that it says it cannot estimate (it counts each as -1 s). *Roofline* is the longer of arithmetic at the data sheet's bfloat16
+peak and memory traffic at its bandwidth. Images/s, of all members of the sweep together, and the share of the peak follow from the longer
+of the two. Time to communicate is in none of them, nor is anything here measured.
+
+|step|topology|devices, member x data|batch, a device's|memory, GiB|TFLOP|traffic, GiB|communication, MiB|estimate, ms|roofline, ms|\
+images/s|of peak|
+|---|---|---|---|---|---|---|---|---|---|---|---|
+"""
 
 
-def row(config, topology):
+def row(name, config, topology, step):
     devices, chip = compiler.devices_of(topology)
     this = train.setup(config, compiler.stand_in(config), devices)
-    program = compiler.compile_train(this)
+    shape = this.layout.mesh.shape
+    if step == "train":
+        program, examples = compiler.compile_train(this), config.batch_size * this.layout.width
+    else:
+        program, examples = compiler.compile_predict(this), compiler.evaluated(this)
+    share = examples // this.layout.mesh.size
+    start = f"|{name}, {step}|{topology}|{len(devices)}, {shape['member']} x {shape['data']}|{examples // this.layout.width:,}, {share:,}|"
     if program.memory is None:
-        return f"|{topology}|{len(devices)}|does not fit: {program.refusal}|||||||\n"
-    seconds = program.estimate or program.roofline(chip)
-    moved = ", ".join(f"{count} {kind}s of {size / 2**20:.1f}" for kind, (count, size) in sorted(program.collectives.items()))
-    estimate = "none" if program.estimate is None else f"{1e3 * program.estimate:.1f}"
+        return f"{start}does not fit: {program.refusal}|" + "|" * 7 + "\n"
+    seconds = max(program.estimate or 0, program.roofline(chip))
     fits = "" if program.memory <= chip.memory else ", does not fit"
-    return (f"|{topology}|{len(devices)}|{program.memory / 2**30:.2f} of {chip.memory / 2**30:.0f}{fits}|{program.flops / 1e12:.2f}|"
-            f"{program.bytes / 2**30:.1f}|{moved}|{estimate}|{1e3 * program.roofline(chip):.1f}|"
-            f"{config.batch_size * this.layout.width / seconds:,.0f}|{program.flops / seconds / chip.flops:.0%}|\n")
+    moved = ", ".join(f"{count} {kind}s: {size / 2**20:.1f}" for kind, (count, size) in sorted(program.collectives.items())) or "none"
+    without = f", without {program.unknown}" if program.unknown else ""
+    estimate = f"{1e3 * program.estimate:.1f}{without}" if program.estimate else "none"
+    of = " tokens" if compiler.unit(this) == "tokens" else ""
+    amounts = f"{program.memory / 2**30:.2f} of {chip.memory / 2**30:.0f}{fits}|{program.flops / 1e12:.3f}|{program.bytes / 2**30:.1f}"
+    speed = f"{examples / seconds:,.0f}{of}|{program.flops / seconds / chip.flops:.0%}"
+    return f"{start}{amounts}|{moved}|{estimate}|{1e3 * program.roofline(chip):.1f}|{speed}|\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--topologies", default=ALL)
     parser.add_argument("--config", default="configs/imagenet_inception.py")
-    parser.add_argument("--out", default=None)
+    parser.add_argument("--topologies", default=ALL)
+    parser.add_argument("--step", default="train", choices=("train", "evaluate"))
+    parser.add_argument("--out", default="results/topologies.md", type=pathlib.Path)
     arguments = parser.parse_args()
     path, _, variant = arguments.config.partition(":")
-    with open(arguments.out, "a") if arguments.out else sys.stdout as out:
-        out.write(HEADER)
-        for topology in arguments.topologies.split(","):
-            out.write(row(configs.load(path, variant), topology))
-            out.flush()
+    if not arguments.out.exists():
+        arguments.out.write_text(HEADER.format(**{name: importlib.metadata.version(name) for name in ("libtpu", "jax")}))
+    for topology in arguments.topologies.split(","):
+        line = row(pathlib.Path(arguments.config).stem + (variant and f":{variant}"), configs.load(path, variant), topology, arguments.step)
+        with open(arguments.out, "a") as out:
+            out.write(line)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,15 @@
 
 The programs are those that a run uses, compiled by the accelerator's own compiler: for TPUs libtpu, which pip installs anywhere
 (`pip install -e '.[tpu]'`), for `cpu:N` this machine's. Numbers per chip are of published data sheets; time is the compiler's estimate,
-where it makes one, beside a roofline: the longer of arithmetic at the chip's peak and of memory traffic at its bandwidth.
+where it makes one, beside a roofline: the longer of arithmetic at the chip's peak and of memory traffic at its bandwidth. Neither knows
+what communication costs.
+
+The TPU compiler takes many minutes of processor time for a large network, nearly all of it to schedule the instructions of each operation: it
+grows with the operations that differ, hardly with the batch or the devices. JAX_EXEC_TIME_OPTIMIZATION_EFFORT=-1 in the environment lets
+it take a sixth of that, for a program that a run would not use: of the same FLOPs and collectives, more memory and less traffic.
 """
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -18,7 +24,8 @@ import numpy as np
 from ls_jax import config as configs
 from ls_jax import data, train
 from ls_jax import mesh as meshes
-from ls_jax.data import Dataset, Pictures, Split
+from ls_jax.data import Dataset, Pictures, Split, TextSplit
+from ls_jax.data.tokens import Tokens
 from ls_jax.errors import UserError
 from ls_jax.step import Batch
 
@@ -38,6 +45,9 @@ CHIPS = {  # cloud.google.com/tpu/docs/system-architecture-tpu-vm
 # Data sets whose pictures' shape, classes and training examples are known without having them.
 KNOWN = {"mnist": ((28, 28, 1), 10, 60_000), "fashion_mnist": ((28, 28, 1), 10, 60_000), "cifar10": ((32, 32, 3), 10, 50_000),
          "cifar100": ((32, 32, 3), 100, 50_000), "imagenet2012": (None, 1_000, 1_281_167)}
+# Of translations the training pairs; in a row lie about as many as have PIECES tokens each.
+KNOWN_TEXT = {"wmt14_translate/de-en": 4_508_785}
+PIECES = 30
 HELD_OUT = 10_000  # examples of a held-out split that is only stood in for
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
@@ -49,7 +59,8 @@ class Program:
     refusal: str = ""
     flops: float = 0.0
     bytes: float = 0.0
-    estimate: float | None = None             # seconds, the compiler's
+    estimate: float | None = None             # seconds, the compiler's, of all operations but the `unknown`
+    unknown: int = 0
     collectives: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # by kind: how many, bytes
 
     def roofline(self, chip: Chip) -> float:
@@ -77,11 +88,21 @@ def report(config: ml_collections.ConfigDict, topology: str, devices: list[Any],
     yield (f"{topology}: {len(devices)} devices as {shape['member']} x {shape['data']} (member x data), batch {config.batch_size:,}, "
            f"{config.dtype}, a sweep of {this.layout.members} in {this.layout.slots} slots")
     trained = compile_train(this)
-    yield "training step: " + sentence(trained, chip, config.batch_size * this.layout.width, this.layout.mesh.size)
+    yield "training step: " + sentence(trained, chip, config.batch_size * this.layout.width, unit(this))
     if trained.memory is None:
         yield nearest(config, dataset, devices)
-    rows = this.evaluator.batch_size
-    yield "evaluation step: " + sentence(compile_predict(this), chip, rows * this.layout.width, this.layout.mesh.size)
+    yield "evaluation step: " + sentence(compile_predict(this), chip, evaluated(this), unit(this))
+
+
+def unit(this: train.Run) -> str:
+    """What a step's examples are counted in; of text tokens of the target, padding included."""
+    return "tokens" if isinstance(this.dataset.splits["train"], TextSplit) else "images"
+
+
+def evaluated(this: train.Run) -> int:
+    """How many of the `unit` one evaluation step of a slot handles."""
+    of_row = this.dataset.splits["train"].labels.shape[1] if unit(this) == "tokens" else 1
+    return this.evaluator.batch_size * this.layout.width * of_row
 
 
 def devices_of(topology: str) -> tuple[list[Any], Chip | None]:
@@ -97,7 +118,8 @@ def devices_of(topology: str) -> tuple[list[Any], Chip | None]:
         return jax.devices()[:int(size)], None
     if kind not in CHIPS:
         raise UserError(f"--topology={topology!r} is unknown: name {', '.join(CHIPS)} or cpu, then its size, as in v5e:16x16 or cpu:8")
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU here to be asked
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU here to be asked,
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # or to be kept from other processes
     from jax.experimental import topologies
     try:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices), CHIPS[kind]
@@ -109,13 +131,18 @@ def devices_of(topology: str) -> tuple[list[Any], Chip | None]:
 
 def stand_in(config: ml_collections.ConfigDict) -> Dataset:
     """The data set's shapes without its contents, where they are known; else the data set."""
+    zeros = lambda kind, *shape: np.broadcast_to(kind(0), shape)  # that take no memory
+    if config.data.name in KNOWN_TEXT:
+        rows = lambda count: zeros(np.int32, count * PIECES // config.data.row_length, config.data.row_length)
+        nothing = lambda count: TextSplit(Tokens(*[rows(count)] * len(Tokens._fields)), rows(count))
+        return Dataset(config.data.name, tuple(map(str, range(config.data.vocabulary))),
+                       {"train": nothing(KNOWN_TEXT[config.data.name]), config.evaluate.split: nothing(HELD_OUT)})
     if config.data.name not in KNOWN:
         return data.load(config.data)
     shape, classes, examples = KNOWN[config.data.name]
     count, size = config.data.train_examples or examples - config.data.holdout, config.data.image_size
     if shape is None and size is None:
         raise UserError(f"{config.data.name} has pictures of many sizes: set data.image_size")
-    zeros = lambda kind, *shape: np.broadcast_to(kind(0), shape)  # that take no memory
     nothing = lambda count: (Pictures(None, size, config.data.crop, zeros(np.int32, count)) if size else
                              Split(zeros(np.uint8, count, *shape), zeros(np.int32, count)))
     splits = {"train": nothing(count), config.evaluate.split: nothing(HELD_OUT)}
@@ -161,11 +188,12 @@ def _compiled(lower):
         used = re.search(r"Used ([\d.]+\w) of ([\d.]+\w)", text)
         return Program(None, f"{used[1]} of {used[2]}" if used else text[:200])
     used, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    seconds = cost.get("optimal_seconds", -1.0)
+    seconds = cost.get("optimal_seconds")
+    unknown = max(0, math.ceil(-seconds)) if seconds is not None else 0  # each of them counts as -1 s
     return Program(
         used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes + used.temp_size_in_bytes
         + used.generated_code_size_in_bytes, "", cost.get("flops", 0.0), cost.get("bytes accessed", 0.0),
-        seconds if seconds > 0 else None, collectives(compiled.as_text()))
+        seconds and seconds + unknown, unknown, collectives(compiled.as_text()))
 
 
 def collectives(program: str) -> dict[str, tuple[int, int]]:
@@ -182,8 +210,8 @@ def _bytes(dtype, shape):
     return int(np.prod([int(size) for size in shape.split(",") if size], dtype=np.int64)) * bits // 8
 
 
-def sentence(program: Program, chip: Chip | None, examples: int, devices: int) -> str:
-    """All that is known of a program that handles so many examples on so many devices."""
+def sentence(program: Program, chip: Chip | None, examples: int, of: str = "images") -> str:
+    """All that is known of a program that handles so many examples."""
     if program.memory is None:
         return f"does not fit: {program.refusal} of memory"
     words = [f"{program.memory / 2**30:.2f} GiB of memory"]
@@ -194,9 +222,10 @@ def sentence(program: Program, chip: Chip | None, examples: int, devices: int) -
     words.append(", ".join(f"{count} {kind}s of {size / 2**20:.2f} MiB" for kind, (count, size) in sorted(program.collectives.items()))
                  or "no collectives")
     if chip is not None:
-        for name, seconds in (("compiler's estimate", program.estimate), ("roofline", program.roofline(chip))):
-            words.append(f"{name} none" if seconds is None else
-                         f"{name} {1e3 * seconds:.2f} ms, {examples / seconds:,.0f} images/s, "
+        without = f" (without {program.unknown} operations that it cannot estimate)" if program.unknown else ""
+        for name, seconds in (("compiler's estimate" + without, program.estimate), ("roofline", program.roofline(chip))):
+            words.append(f"{name}: none" if not seconds else
+                         f"{name}: {1e3 * seconds:.2f} ms, {examples / seconds:,.0f} {of}/s, "
                          f"{program.flops / seconds / chip.flops:.0%} of peak")
     return "; ".join(words)
 

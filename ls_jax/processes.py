@@ -14,7 +14,7 @@ from ls_jax.errors import UserError
 
 # Seconds that processes wait for those that do not come, or do not answer: in a collective they would wait for ever. At the end they
 # wait long, since process 0 may still be writing its report; one that fails leaves within FAREWELL, which is time for all to fail alike.
-PATIENCE = dict(initialization_timeout=300, heartbeat_timeout_seconds=30, shutdown_timeout_seconds=3600)
+PATIENCE = dict(initialization_timeout=300, heartbeat_timeout_seconds=30, shutdown_timeout_seconds=86_400)
 FAREWELL = 10
 ABSENT = (f"not all processes came within {PATIENCE['initialization_timeout']} s: start the same command on every host, with one "
           "--coordinator that all can reach and the right --processes")

@@ -28,12 +28,12 @@ def test_the_roofline_is_the_longer_of_arithmetic_and_traffic():
 
 def test_the_sentence_says_whether_it_fits_and_how_fast_it_is():
     program = compiler.Program(2**30, flops=CHIP.flops / 4, bytes=CHIP.bandwidth, estimate=0.5, collectives={"all-reduce": (3, 2**20)})
-    text = compiler.sentence(program, CHIP, examples=100, devices=4)
+    text = compiler.sentence(program, CHIP, examples=100)
     assert "1.00 GiB of memory of 16 GiB a device (fits)" in text and "3 all-reduces of 1.00 MiB" in text
-    assert "compiler's estimate 500.00 ms, 200 images/s, 50% of peak" in text and "roofline 1000.00 ms, 100 images/s, 25% of peak" in text
+    assert "compiler's estimate: 500.00 ms, 200 images/s, 50% of peak" in text and "roofline: 1000.00 ms, 100 images/s, 25% of peak" in text
     large = compiler.Program(17 * 2**30, flops=1.0)
-    assert "(does not fit)" in compiler.sentence(large, CHIP, 1, 1)
-    assert compiler.sentence(compiler.Program(None, "20.1G of 15.75G"), CHIP, 1, 1) == "does not fit: 20.1G of 15.75G of memory"
+    assert "(does not fit)" in compiler.sentence(large, CHIP, 1)
+    assert compiler.sentence(compiler.Program(None, "20.1G of 15.75G"), CHIP, 1) == "does not fit: 20.1G of 15.75G of memory"
 
 
 def test_steps_over_eight_devices_communicate_by_all_reduces_alone(tiny, capsys):
