@@ -3,7 +3,8 @@
     PYTHONPATH=. python benchmarks/topologies.py [--config=configs/imagenet_inception.py] [--topologies=v5e:16x16,v4:4x4x4]
         [--step=train|evaluate] [--out=FILE.md]
 
-Needs libtpu (pip install -e '.[tpu]') and no TPU. A row takes minutes of processor time, and is added to the file when it is done.
+Needs libtpu (pip install -e '.[tpu]') and no TPU. A row takes many minutes of processor time, with JAX_EXEC_TIME_OPTIMIZATION_EFFORT=-1 in
+the environment a few, and is added to the file when it is done.
 """
 import argparse
 import importlib.metadata
@@ -11,6 +12,8 @@ import os
 import pathlib
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax  # noqa: E402
 
 from ls_jax import compile as compiler  # noqa: E402
 from ls_jax import config as configs  # noqa: E402
@@ -27,11 +30,12 @@ state, beside the device's. *TFLOP* and *traffic* are the compiled program's. *C
 is summed: gradients, statistics of batch norm, the metrics' sums. *Estimate* is the compiler's time for all operations but those, mostly
 all-reduces, that it says it cannot estimate (it counts each as -1 s). *Roofline* is the longer of arithmetic at the data sheet's bfloat16
 peak and memory traffic at its bandwidth. Images/s, of all members of the sweep together, and the share of the peak follow from the longer
-of the two. Time to communicate is in none of them, nor is anything here measured.
+of the two. Time to communicate is in none of them, nor is anything here measured. *Effort* 0 is what a run's programs get; at -1 the
+compiler is done in a fraction of the time, and its program has the same FLOPs and communication, but other memory and traffic.
 
-|step|topology|devices, member x data|batch, a device's|memory, GiB|TFLOP|traffic, GiB|communication, MiB|estimate, ms|roofline, ms|\
+|step|topology|effort|devices, member x data|batch, a device's|memory, GiB|TFLOP|traffic, GiB|communication, MiB|estimate, ms|roofline, ms|\
 images/s|of peak|
-|---|---|---|---|---|---|---|---|---|---|---|---|
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -43,8 +47,9 @@ def row(name, config, topology, step):
         program, examples = compiler.compile_train(this), config.batch_size * this.layout.width
     else:
         program, examples = compiler.compile_predict(this), compiler.evaluated(this)
-    share = examples // this.layout.mesh.size
-    start = f"|{name}, {step}|{topology}|{len(devices)}, {shape['member']} x {shape['data']}|{examples // this.layout.width:,}, {share:,}|"
+    effort, batch = jax.config.jax_exec_time_optimization_effort, examples // this.layout.width
+    start = (f"|{name}, {step}|{topology}|{effort:g}|{len(devices)}, {shape['member']} x {shape['data']}|"
+             f"{batch:,}, {examples // this.layout.mesh.size:,}|")
     if program.memory is None:
         return f"{start}does not fit: {program.refusal}|" + "|" * 7 + "\n"
     seconds = max(program.estimate or 0, program.roofline(chip))

@@ -5,7 +5,7 @@ The programs are those that a run uses, compiled by the accelerator's own compil
 where it makes one, beside a roofline: the longer of arithmetic at the chip's peak and of memory traffic at its bandwidth. Neither knows
 what communication costs.
 
-The TPU compiler takes many minutes of processor time for a large network, nearly all of it to schedule the instructions of each operation: it
+The TPU compiler takes many minutes of processor time for a large network, nearly all of it to schedule each operation's instructions: it
 grows with the operations that differ, hardly with the batch or the devices. JAX_EXEC_TIME_OPTIMIZATION_EFFORT=-1 in the environment lets
 it take a sixth of that, for a program that a run would not use: of the same FLOPs and collectives, more memory and less traffic.
 """

@@ -1,10 +1,14 @@
 """Compiling for machines that are not here: what is read off a program, and what is refused."""
 import importlib.util
+import types
 
+import numpy as np
 import pytest
 
 from ls_jax import compile as compiler
 from ls_jax import config as configs
+from ls_jax import mesh as meshes
+from ls_jax import train
 from ls_jax.errors import UserError
 
 CHIP = compiler.CHIPS["v5e"]
@@ -43,8 +47,8 @@ def test_steps_over_eight_devices_communicate_by_all_reduces_alone(tiny, capsys)
     compiler.run(tiny, "cpu:8")
     out = capsys.readouterr().out
     assert "cpu:8: 8 devices as 1 x 8 (member x data), batch 16, float32, a sweep of 1 in 1 slots" in out
-    train, evaluation = (line for line in out.splitlines() if "step:" in line)
-    assert "all-reduces" in train and "gather" not in out and "permute" not in out
+    trained, evaluation = (line for line in out.splitlines() if "step:" in line)
+    assert "all-reduces" in trained and "gather" not in out and "permute" not in out
     assert "no collectives" in evaluation
 
 
@@ -62,6 +66,25 @@ def test_known_data_need_not_be_there():
     assert len(dataset.splits["train"]) == 1_281_167 and dataset.splits["train"].image_shape == (299, 299, 3)
     config = configs.load("configs/cifar10_resnet56.py")
     assert compiler.stand_in(config).splits["train"].images.shape == (40_000, 32, 32, 3)
+
+
+def test_translations_need_not_be_there():
+    config = configs.load("configs/wmt_transformer.py", "smoke")
+    this = train.setup(config, compiler.stand_in(config), compiler.devices_of("cpu:2")[0])
+    assert compiler.unit(this) == "tokens" and compiler.evaluated(this) == 256 * this.evaluator.batch_size * this.layout.width
+    given, (tokens, labels) = compiler._given(this, meshes.STEPS, np.zeros((2, 1, this.batch), np.int32))
+    assert given.shape == (2, 1, 2) and tokens.source.shape == labels.shape == (528_373, 256)
+
+
+def test_an_estimate_leaves_out_what_the_compiler_cannot_estimate():
+    """It counts each such operation as -1 s."""
+    memory = dict.fromkeys(("argument", "output", "alias", "temp", "generated_code"), 10)
+    compiled = types.SimpleNamespace(
+        memory_analysis=lambda: types.SimpleNamespace(**{f"{name}_size_in_bytes": size for name, size in memory.items()}),
+        cost_analysis=lambda: {"flops": 1.0, "optimal_seconds": -2.75}, as_text=str)
+    program = compiler._compiled(lambda: types.SimpleNamespace(compile=lambda: compiled))
+    assert (program.estimate, program.unknown, program.memory) == (0.25, 3, 30)
+    assert "estimate (without 3 operations that it cannot estimate): 250.00 ms" in compiler.sentence(program, CHIP, 1)
 
 
 @pytest.mark.parametrize("topology,message", [
