@@ -280,6 +280,9 @@ def _validate_text(config):
                         "transfer.data": ()}.items():
         if (get(config, name) or None) != (value or None):
             raise UserError(f"config.{name}={get(config, name)!r} is of images: leave it at {value!r} to translate")
+    for name in ("data.vocabulary", "data.row_length"):
+        if (get(config, name) or 1) < 1:
+            raise UserError(f"config.{name}={get(config, name)} must be at least 1")
     grid = config.translation.temperatures
     if 1.0 not in grid or min(grid) <= 0 or not set(config.translation.decoded) <= set(grid):
         raise UserError(f"config.translation.temperatures={tuple(grid)} must be above 0 and hold 1.0 and all of config.translation.decoded="

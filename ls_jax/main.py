@@ -2,8 +2,9 @@
 
 MODE is run (the default: train or resume, then evaluate, study and report), train, study (from the workdir's last
 checkpoint), report (from the results of one workdir, or of several: --workdir=A,B), analyze (--predictions=FILE.npz, what any
-framework's network predicted; no training), compile (--topology=v5e:16x16: what the steps need on a machine that is not here) or
-reproduce (every experiment of the paper whose data is there, at a --scale, and one report). This is the only file that knows absl.
+framework's network predicted; no training), translate (lines from standard input to standard output, by a --member of a workdir's
+sweep), compile (--topology=v5e:16x16: what the steps need on a machine that is not here) or reproduce (every experiment of the paper
+whose data is there, at a --scale, and one report). This is the only file that knows absl.
 """
 import functools
 import os
@@ -17,11 +18,12 @@ from ml_collections import config_flags
 
 from ls_jax.errors import Interrupted, UserError
 
-MODES = ("run", "train", "study", "report", "analyze", "compile", "reproduce")
+MODES = ("run", "train", "study", "report", "analyze", "translate", "compile", "reproduce")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives: checkpoints, logs, predictions, results, report.")
 _MODE = flags.DEFINE_enum("mode", "run", MODES, "What to do.")
 _PREDICTIONS = flags.DEFINE_string("predictions", None, "analyze: a npz file with logits and labels.")
+_MEMBER = flags.DEFINE_integer("member", 0, "translate: which member of the sweep, from 0.")
 _SCALE = flags.DEFINE_enum("scale", "short", ("smoke", "short", "paper"), "reproduce: seconds each, for a laptop, or the paper's lengths.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "reproduce: where the TFDS builds are (the experiments' config.data.dir).")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "compile: the machine, as in v5e:16x16, v4:4x4x4 or cpu:8.")
@@ -80,6 +82,8 @@ def _work(workdir):
         if _PREDICTIONS.value is None:
             raise UserError("--predictions=FILE.npz is missing: a file with the arrays logits and labels")
         print(f"report: {analyze.run(pathlib.Path(_PREDICTIONS.value), workdir)}")
+    elif _MODE.value == "translate":
+        _translate(workdir)
     elif _CONFIG.value is None:
         raise UserError("--config=configs/NAME.py is missing: which experiment to run, e.g. --config=configs/digits_mlp.py")
     else:
@@ -92,6 +96,16 @@ def _compile():
     os.environ["JAX_PLATFORMS"] = "cpu"  # the machine is only named, not used
     from ls_jax import compile
     compile.run(_CONFIG.value, _TOPOLOGY.value)
+
+
+def _translate(workdir):
+    if _CONFIG.value is not None:
+        raise UserError("--mode=translate takes no --config: the workdir has its own")
+    from ls_jax import translate
+    try:
+        translate.run(workdir, _MEMBER.value, sys.stdin.buffer, sys.stdout.buffer)
+    except BrokenPipeError:  # as in "| head": nobody reads on, and the interpreter would complain when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _workdir():

@@ -78,6 +78,8 @@ def test_what_is_missing_is_asked_for(command, tmp_path):
     assert "this config has no variant 'shrot'" in command(f"--config={ROOT}/configs/mnist_mlp.py:shrot")[2]
     assert "holds no results.json to report" in command("--mode=report")[2]
     assert "holds no checkpoint to study" in command(DIGITS, "--mode=study")[2]
+    assert "holds no run, since it has no config.json" in command("--mode=translate")[2]
+    assert "--mode=translate takes no --config" in command(DIGITS, "--mode=translate")[2]
 
 
 def test_configs_are_found_from_anywhere(command, tmp_path, monkeypatch):

@@ -140,13 +140,19 @@ def test_bad_files_are_told_in_one_line(folder, tmp_path):
     told("val.de.gz cannot be read", folder)
     write(folder, "train", ["", ""], ["", ""])
     (folder / "val.en").unlink()
-    told("does not fit the training text", folder)
+    told(r"does not fit the training text of 4 sentences, as SentencePiece says: .*empty", folder)
+
+
+def test_a_split_of_which_nothing_can_be_used_is_told_with_the_reason(folder, capsys):
+    write(folder, "val", ["", *ENGLISH[:2]], ["", *[" ".join(GERMAN * 3)] * 2])
+    told(r"none of the 3 pairs of validation can be used \(1 empty \(line 1\); 2 overlong \(lines 2, 3\)\); .*row_length=24 tokens", folder)
+    assert not capsys.readouterr().err
 
 
 def test_a_vocabulary_that_the_text_does_not_yield_is_told(folder):
-    told(r"config.data.vocabulary=5000 does not fit the training text of 80 sentences \(Vocabulary size too high \(5000\)", folder,
+    told(r"config.data.vocabulary=5000 does not fit the training text of 80 sentences, which yields at most \d+ pieces; 259", folder,
          vocabulary=5000)
-    told(r"config.data.vocabulary=100 does not fit .*smaller than required", folder, vocabulary=100)
+    told(r"config.data.vocabulary=100 does not fit .*, which needs at least \d+ pieces", folder, vocabulary=100)
     told("is text: set config.data.vocabulary", folder, vocabulary=None)
 
 
@@ -172,6 +178,12 @@ def test_any_text_comes_back(folder, text):
     assert lengths.sum() == len(ids) and ids[lengths[0] - 1] == 1 and (ids >= 1).all() and (ids < len(pieces)).all()
     padded = [*ids[:lengths[0]].tolist(), 0, 0]
     assert pieces.decode([padded, ids[lengths[0]:]]) == [" ".join(text.split()), "a dog"]
+
+
+def test_a_sentence_stays_on_its_line(folder):
+    pieces = load(folder).text.vocabulary
+    (dog, end), line_break = pieces.encode(["a"])[0].tolist(), pieces.pieces.index("<0x0A>")
+    assert pieces.decode([[dog, line_break, dog, end]]) == ["a  a"]
 
 
 def write_build(data_dir, splits):

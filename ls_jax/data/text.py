@@ -109,11 +109,12 @@ def _packed(data_set: str, name: str, pairs: Sentences, pieces: vocabulary.Vocab
         wrong["misaligned"] = (shorter > 1) & (longer <= length) & (longer - 1 > MOST_UNEQUAL * (shorter - 1))
     kept = ~np.any(list(wrong.values()), axis=0)
     told = {kind: _told(kind, pairs.lines[which]) for kind, which in wrong.items() if which.any()}
+    if not kept.any():
+        raise UserError(f"{data_set}: none of the {len(pairs):,} pairs of {name} can be used ({'; '.join(told.values())}); "
+                        f"a sentence may have config.data.row_length={length} tokens")
     if told:
         print(f"{data_set}: {len(pairs) - kept.sum():,} of {len(pairs):,} pairs of {name} are left out: {'; '.join(told.values())}",
               file=sys.stderr, flush=True)
-    if not kept.any():
-        raise UserError(f"{data_set}: {name} has no pair of sentences that can be used, of {len(pairs):,}")
     split = packing.pack(_only(source, source_lengths, kept), _only(target, target_lengths, kept), length)
     shares = packing.density(split)
     return split, {"pairs": int(kept.sum()), "rows": len(split), "row_length": length,

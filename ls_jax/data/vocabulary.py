@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -53,13 +54,14 @@ class Vocabulary:
         return np.concatenate(ids), np.concatenate(lengths)
 
     def decode(self, ids: Iterable[Sequence[int] | np.ndarray]) -> list[str]:
-        """Sentences as text, each up to its first END; padding is left out."""
+        """Sentences as text of one line, each up to its first END; padding is left out."""
         kept = []
         for each in ids:
             tokens = [int(token) for token in each]
             tokens = tokens[:tokens.index(END)] if END in tokens else tokens
             kept.append([token for token in tokens if token != PADDING])
-        return self._processor.decode(kept) if kept else []
+        texts = self._processor.decode(kept) if kept else []
+        return [" ".join(text.splitlines()) for text in texts]  # a network may write the byte of a line break
 
 
 def train(sentences: Sequence[str], size: int) -> Vocabulary:
@@ -75,8 +77,7 @@ def train(sentences: Sequence[str], size: int) -> Vocabulary:
             sentence_iterator=iter(some), model_writer=model, vocab_size=size, model_type="bpe", character_coverage=0.9999,
             byte_fallback=True, pad_id=PADDING, eos_id=END, unk_id=2, bos_id=-1, num_threads=1, minloglevel=2)
     except RuntimeError as error:
-        reason = str(error).rsplit("] ", 1)[-1]
-        raise UserError(f"config.data.vocabulary={size} does not fit the training text of {len(sentences):,} sentences ({reason}); "
+        raise UserError(f"config.data.vocabulary={size} does not fit the training text of {len(sentences):,} sentences, {_reason(error)}; "
                         f"{RESERVED} pieces are padding, end, unknown and the bytes") from error
     return Vocabulary(model.getvalue())
 
@@ -118,6 +119,15 @@ def load(path: str | pathlib.Path, size: int | None = None) -> Vocabulary:
     if size is not None and len(result) != size:
         raise UserError(f"{path} has {len(result)} pieces, and config.data.vocabulary={size}: choose another --workdir")
     return result
+
+
+def _reason(error):
+    """What SentencePiece says of the text, without its own options."""
+    if most := re.search(r"size too high.*<= (\d+)", str(error)):
+        return f"which yields at most {most[1]} pieces"
+    if least := re.search(r"required_chars\. \d+ vs (\d+)", str(error)):
+        return f"which needs at least {least[1]} pieces"
+    return f"as SentencePiece says: {error}"
 
 
 def _write(path, model):

@@ -47,12 +47,13 @@ class Translator:
         """
         lengths = np.array([len(source) for source in sources], np.int32)
         order, results = np.argsort(-lengths, kind="stable"), [np.zeros(0, np.int32)] * len(sources)
+        batch = min(self.batch, len(sources))
         for start in range(0, len(sources), self.batch):
-            rows = order[start:start + self.batch]
-            padded = np.full((self.batch, -(-lengths[rows[0]] // BUCKET) * BUCKET), PADDING, np.int32)
+            rows = order[start:start + batch]
+            padded = np.full((batch, -(-lengths[rows[0]] // BUCKET) * BUCKET), PADDING, np.int32)
             for row, which in enumerate(rows):
                 padded[row, :lengths[which]] = sources[which]
-            limits = np.zeros(self.batch, np.int32)
+            limits = np.zeros(batch, np.int32)
             limits[:len(rows)] = lengths[rows] + self.extra
             found = self._search(params, padded, limits, jnp.float32(length_penalty), jnp.float32(temperature))
             for which, ids in zip(rows, np.asarray(found.ids)):
