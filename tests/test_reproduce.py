@@ -36,6 +36,8 @@ def test_what_is_not_prepared_is_left_out_with_the_command_that_prepares_it(tmp_
     assert steps["digits_mlp"].state == steps["digits_distill"].state == "to do"
     assert steps["cifar10_alexnet"].state.startswith("left out: cifar10 is not prepared in ")
     assert "download_and_prepare()" in steps["cifar10_alexnet"].state
+    assert steps["wmt_transformer"].state.startswith("left out: wmt14_translate/de-en is not prepared in ")
+    assert re.search("left out: .*multi30k: no such folder", steps["multi30k_transformer"].state)
     short = {step.experiment.name: step.state for step in reproduce.plan(tmp_path, "short", nothing_prepared)}
     assert short["wmt_transformer"] == "left out: it has no variant 'short'; --scale=paper runs it"  # never 300k steps by surprise
 

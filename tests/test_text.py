@@ -215,3 +215,19 @@ def test_a_tfds_build_of_translations_is_read(tmp_path):
     assert sorted(sentences(dataset.splits["test"], dataset.text.vocabulary)) == sorted(pairs[2:])
     assert dataset.text.sentences["test"].source == ENGLISH[2:] and set(dataset.splits) == {"train", "validation", "test"}
     told("mnist is not prepared", "mnist", dir=str(tmp_path))
+
+
+def test_what_is_not_there_is_told_without_reading_the_rest(folder, tmp_path):
+    def missing(name, directory=None):
+        with pytest.raises(UserError) as error:
+            data.check(ml_collections.ConfigDict(dict(name=name, dir=directory)))
+        return str(error.value)
+
+    data.check(ml_collections.ConfigDict(dict(name="text:.", dir=str(folder))))
+    assert "nowhere: no such folder" in missing("text:nowhere", str(tmp_path)) and "holds train.en and train.de" in missing("text:nowhere")
+    (folder / "train.de").unlink()
+    assert "train.de: no such file (nor train.de.gz)" in missing(f"text:{folder}")
+    prepare = missing("wmt14_translate/de-en", str(tmp_path))
+    assert "wmt14_translate/de-en is not prepared in " in prepare
+    command = prepare.split('python -c "')[1].split(".download_and_prepare")[0]
+    exec(command)  # finds the set; to download it would need TensorFlow

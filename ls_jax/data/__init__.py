@@ -56,10 +56,11 @@ def check(data: ml_collections.ConfigDict) -> None:
         UserError: it is not, with what to do.
     """
     kind, _, path = data.name.partition(":")
-    if kind in ("folder", "npz", "text"):
-        where = text.folder(data) if kind == "text" else pathlib.Path(path)
-        if not where.exists():
-            raise UserError(f"data.name={data.name!r}: {where} does not exist")
+    if kind == "text":
+        text.check(data)
+    elif kind in ("folder", "npz"):
+        if not pathlib.Path(path).exists():
+            raise UserError(f"data.name={data.name!r}: {path} does not exist")
     elif data.name != "digits":
         tfds_build.check(data.name, data.dir)
 

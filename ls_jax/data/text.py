@@ -15,6 +15,7 @@ from ls_jax.errors import UserError
 
 LANGUAGES = ("en", "de")  # from, to
 MOST_UNEQUAL = 9          # a training pair whose lengths differ by more than this factor is no translation (Moses' clean-corpus-n)
+HOLDS = "a folder of text holds train.en and train.de, and may hold val.* and test*.*"
 NAMED = 5                 # so many of the lines that are left out are named
 
 
@@ -50,6 +51,11 @@ def load(data: ml_collections.ConfigDict, subset: Callable[[str, dict[str, Sente
     return Dataset(data.name, pieces.pieces, splits, text=Text(pieces, held_out, facts))
 
 
+def check(data: ml_collections.ConfigDict) -> None:
+    """Whether the folder and its training files are there; raises UserError, with what it should hold, unless they are."""
+    _training_files(folder(data))
+
+
 def folder(data: ml_collections.ConfigDict) -> pathlib.Path:
     """Where the files of `text:PATH` are; a relative PATH is in `config.data.dir` if that is set."""
     return pathlib.Path(data.dir or ".").expanduser() / pathlib.Path(data.name.partition(":")[2]).expanduser()
@@ -61,29 +67,38 @@ def read_folder(path: pathlib.Path) -> dict[str, Sentences]:
     Raises:
         UserError: as `load`.
     """
-    if not path.is_dir():
-        raise UserError(f"{path}: no such folder; text:PATH is in config.data.dir, where that is set")
+    _training_files(path)
     first = LANGUAGES[0]
     found = sorted({file.name.split(".")[0] for file in path.iterdir() if file.name.removesuffix(".gz").endswith(f".{first}")})
     stems = {"train": "train", "val": "validation", **{name: name for name in found if name.startswith("test")}}
-    return {name: _pairs(path, stem) for stem, name in stems.items() if stem in found or stem == "train"}
+    return {name: _pairs(path, stem) for stem, name in stems.items() if stem in found}
+
+
+def _training_files(folder):
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder (text:PATH is in config.data.dir, where that is set); {HOLDS}")
+    return _files(folder, "train")
 
 
 def _pairs(folder, stem):
     """The lines of STEM.en and STEM.de."""
-    files = [_file(folder, f"{stem}.{language}") for language in LANGUAGES]
+    files = _files(folder, stem)
     source, target = (_lines(file) for file in files)
     if len(source) != len(target):
         raise UserError(f"{files[0]} has {len(source):,} lines and {files[1].name} {len(target):,}: line by line they must be translations")
     return Sentences(source, target, np.arange(1, len(source) + 1))
 
 
+def _files(folder, stem):
+    """Where the text STEM is in either language."""
+    return [_file(folder, f"{stem}.{language}") for language in LANGUAGES]
+
+
 def _file(folder, name):
     for file in (folder / name, folder / f"{name}.gz"):
         if file.is_file():
             return file
-    raise UserError(f"{folder / name}: no such file (nor {name}.gz); a folder of text holds train.en and train.de, "
-                    "and may hold val.* and test*.*")
+    raise UserError(f"{folder / name}: no such file (nor {name}.gz); {HOLDS}")
 
 
 def _lines(file):

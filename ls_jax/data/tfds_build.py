@@ -89,6 +89,7 @@ def check(name: str, data_dir: str | None) -> None:
 def open_builder(name: str, data_dir: str | None) -> Any:
     """The TFDS builder of a data set that is prepared as ARRAY_RECORD."""
     import tensorflow_datasets as tfds  # half a second, so only when needed
+    import tensorflow_datasets.translate  # noqa: F401  (WMT's sets are known only once this is imported)
 
     try:
         build = tfds.builder(name, data_dir=data_dir).data_path
@@ -120,7 +121,8 @@ def _prepare(name: str, data_dir: str | None) -> str:
     """The command that prepares a data set. (`tfds build` needs more packages than it installs, this does not.)"""
     where = "" if data_dir is None else f", data_dir={data_dir!r}"
     builder = f"tfds.builder({name!r}{where}, file_format='array_record')"
-    return f'python -c "import tensorflow_datasets as tfds; {builder}.download_and_prepare()"'
+    package = ", tensorflow_datasets.translate" if "translate" in name else ""  # else TFDS does not find them
+    return f'python -c "import tensorflow_datasets as tfds{package}; {builder}.download_and_prepare()"'
 
 
 def _damaged(name: str, data_dir: str | None, build: os.PathLike, error: Exception) -> UserError:
