@@ -75,6 +75,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> trainin
         teachers.check(config, dataset)
     triples.resolve_pair(config.information.classes, config.data.name, dataset.class_names)
     transfer.tasks(config, dataset)
+    translation.check(dataset)
     this = training.setup(config, dataset)
     if meshes.is_primary():
         log.write_json(workdir / "config.json", configs.plain(config))

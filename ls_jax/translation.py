@@ -11,11 +11,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ls_jax import losses, results, step, sweep
 from ls_jax import mesh as meshes
-from ls_jax.data import memory, order
+from ls_jax.data import Dataset, memory, order
 from ls_jax.studies import translation_records
 from ls_jax.studies.translation import Translator, scores, signatures
 from ls_jax.studies.translation_records import BINS, Curve, Translated
 from ls_jax.train import Run
+
+
+def check(dataset: Dataset) -> None:
+    """Raises UserError where the study will need sacrebleu and it is not installed: before the training, rather than after it."""
+    if dataset.text is not None:
+        signatures()
 
 
 def run(this: Run, states: list[Any], workdir: pathlib.Path, left_out: Set[int] = frozenset()) -> list[results.Record]:

@@ -1,6 +1,7 @@
 """Sentence pairs from files: what is read, packed, left out, and refused."""
 import gzip
 import json
+import sys
 
 import ml_collections
 import numpy as np
@@ -217,7 +218,7 @@ def test_a_tfds_build_of_translations_is_read(tmp_path):
     told("mnist is not prepared", "mnist", dir=str(tmp_path))
 
 
-def test_what_is_not_there_is_told_without_reading_the_rest(folder, tmp_path):
+def test_what_is_not_there_is_told_without_reading_the_rest(folder, tmp_path, monkeypatch):
     def missing(name, directory=None):
         with pytest.raises(UserError) as error:
             data.check(ml_collections.ConfigDict(dict(name=name, dir=directory)))
@@ -231,3 +232,5 @@ def test_what_is_not_there_is_told_without_reading_the_rest(folder, tmp_path):
     assert "wmt14_translate/de-en is not prepared in " in prepare
     command = prepare.split('python -c "')[1].split(".download_and_prepare")[0]
     exec(command)  # finds the set; to download it would need TensorFlow
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    assert missing(f"text:{folder}").startswith("text needs SentencePiece: pip install")

@@ -1,5 +1,7 @@
 """Figure 4's numbers: against the calibration study's functions, on made-up networks of known answers, and in a run from text to report."""
 import json
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,9 @@ import pytest
 
 from ls_jax import config as configs
 from ls_jax import experiment, translate, translation
+from ls_jax.errors import UserError
 from ls_jax.studies import calibration, paper_claims, scores, translation_records
+from ls_jax.studies import translation as study
 from ls_jax.studies.translation_records import BINS, Curve, Translated
 
 GRID = (0.5, 1.0, 2.0)
@@ -96,6 +100,14 @@ def folder(tmp_path, monkeypatch):
         for language, side in (("en", 0), ("de", 1)):
             (tmp_path / f"{stem}.{language}").write_text("".join(" ".join(pair[side] for pair in line) + "\n" for line in pairs))
     return tmp_path
+
+
+def test_a_missing_sacrebleu_is_told_before_the_training(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    study._metrics.cache_clear()
+    translation.check(types.SimpleNamespace(text=None))
+    with pytest.raises(UserError, match="BLEU needs sacrebleu: pip install"):
+        translation.check(types.SimpleNamespace(text="some"))
 
 
 def test_a_run_from_text_to_report(folder, tmp_path, capsys):

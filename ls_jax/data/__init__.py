@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from ls_jax.data import digits, folder, noise, npz, stream, text, tfds_build
+from ls_jax.data import digits, folder, noise, npz, stream, text, tfds_build, vocabulary
 from ls_jax.data.dataset import Dataset, Sentences, Split, TextSplit
 from ls_jax.data.stream import Pictures
 from ls_jax.data.tokens import Tokens
@@ -50,12 +50,14 @@ def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -
 
 
 def check(data: ml_collections.ConfigDict) -> None:
-    """Whether the data set is there, without reading it.
+    """Whether the data set is there, without reading it, and what reads it.
 
     Raises:
-        UserError: it is not, with what to do.
+        UserError: one is not, with what to do.
     """
     kind, _, path = data.name.partition(":")
+    if kind == "text" or data.get("vocabulary"):
+        vocabulary.check()
     if kind == "text":
         text.check(data)
     elif kind in ("folder", "npz"):

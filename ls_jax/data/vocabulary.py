@@ -130,6 +130,11 @@ def _reason(error):
     return f"as SentencePiece says: {error}"
 
 
+def check() -> None:
+    """Raises UserError unless SentencePiece is installed."""
+    _sentencepiece()
+
+
 def _write(path, model):
     """Under another name first, so that no half file is read; a place that cannot be written to is left."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
