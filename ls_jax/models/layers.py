@@ -201,8 +201,8 @@ class BatchNorm(nnx.Module):
         mean, var = self.mean[...], self.var[...]
         if train:
             batch_mean, batch_var = self._moments(x)
-            self.mean[...] = self.momentum * mean + (1 - self.momentum) * jax.lax.stop_gradient(batch_mean)
-            self.var[...] = self.momentum * var + (1 - self.momentum) * jax.lax.stop_gradient(batch_var)
+            self.mean.set_value(self.momentum * mean + (1 - self.momentum) * jax.lax.stop_gradient(batch_mean))
+            self.var.set_value(self.momentum * var + (1 - self.momentum) * jax.lax.stop_gradient(batch_var))
             mean, var = batch_mean, batch_var
         gain = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
         shift = self.bias[...] - mean * gain
