@@ -36,7 +36,8 @@ def dropout(
     entries = math.prod(x.shape[1:])
     counts = jnp.arange(-(-entries // 4) * 2, dtype=jnp.uint32)  # words in pairs
     words = jax.vmap(lambda key: threefry_2x32(jax.random.key_data(key), counts))(keys)
-    draws = lax.bitcast_convert_type(words, jnp.uint16).reshape(len(x), -1)[:, :entries].reshape(x.shape)
+    halves = jnp.concatenate([words.astype(jnp.uint16), (words >> 16).astype(jnp.uint16)], axis=-1)  # no bitcast: TPUs pad what it adds
+    draws = halves[:, :entries].reshape(x.shape)
     keep = draws >= jnp.uint16(round(rate * 2**16))
     return jnp.where(keep, x / jnp.asarray(1 - rate, x.dtype), jnp.zeros_like(x))
 
