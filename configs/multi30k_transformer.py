@@ -6,7 +6,8 @@ DIR/multi30k holds train, val, test2016 and test2017, each as .en and .de: 29,00
 The network is a replication's, 3 + 3 layers of width 256; what is learned is the vocabulary's next piece, given those before and the
 source. Full length is 60 passes at 4096 tokens a step; it has not been run to its end. `:short` is 8 passes at 1024 tokens a step, with
 less dropout and a learning rate that falls linearly to zero: 0.4 s a step of one core of an AMD EPYC with --config.dtype=bfloat16 (0.7 in
-float32), so 25 minutes a member. `:smoke` takes seconds.
+float32), so 25 minutes a member. It reaches a BLEU of 37.2 on test 2016 without smoothing and of 37.6 with (results/multi30k_transformer).
+`:smoke` takes seconds.
 """
 from ls_jax import config as configs
 

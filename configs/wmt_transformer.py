@@ -4,7 +4,9 @@
 
 α = 0.1 is `transformer_base` and α = 0 `transformer_ls0`; smoothing follows tensor2tensor's convention, α/(K-1) on the wrong pieces.
 The paper's ECE is 0.056 without smoothing, 0.018 with temperature 1.13 and 0.019 with α = 0.1. Data are those of WMT 2014, which TFDS
-prepares; the validation split is newstest2013. It has never been run to its end here. `:smoke` takes seconds.
+prepares; the validation split is newstest2013. It has never been run to its end here: a step of one member
+takes 24 s of a core of an AMD EPYC and 8 GiB (on Multi30k's text, with a vocabulary of 32,000), and what it needs on a TPU v5e:4x4 is in
+results/topologies.md. `:smoke` takes seconds.
 """
 from ls_jax import config as configs
 

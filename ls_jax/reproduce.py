@@ -42,7 +42,7 @@ PLAN = (
     Experiment("cifar10_resnet56", ("Table 2", "Figure 6"), 12),
     Experiment("cifar100_resnet56", ("Table 2", "Table 3", "Figure 1", "Figure 2")),
     Experiment("imagenet_inception", ("Table 2", "Table 3", "Figure 1", "Figure 2")),
-    Experiment("multi30k_transformer", ("Table 3", "Figure 3", "Figure 4", "Figure 7")),
+    Experiment("multi30k_transformer", ("Table 3", "Figure 3", "Figure 4", "Figure 7"), 150),
     Experiment("wmt_transformer", ("Table 3", "Figure 3", "Figure 4", "Figure 7")),
     Experiment("digits_distill", ("Figure 5",), 3, small=True),
     Experiment("fashion_mnist_distill", ("Figure 5",)),

@@ -1,4 +1,4 @@
-"""The tables of README.md and results/README.md, from the records in results/*/results.json: writes them between their marks.
+"""The tables of the README, in both languages, and of results/README.md, from the records in results/*/results.json, between their marks.
 
     python results/table.py
 """
@@ -20,7 +20,9 @@ RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the
     "fashion_mnist_alexnet": ("Fashion-MNIST, AlexNet", "Fashion, AlexNet", "test", ""),
     "cifar10_alexnet": ("CIFAR-10 (JPEG), AlexNet", "CIFAR-10", "validation", "86.8 ± 0.2 → 86.7 ± 0.3"),
 }
+TRANSLATION = "multi30k_transformer"
 OTHERS = {  # folder: short
+    TRANSLATION: "Multi30k",
     "mnist_distill": "MNIST",
     "fashion_mnist_distill": "Fashion, units",
     "digits_distill": "digits",
@@ -73,13 +75,36 @@ def calibration() -> Iterator[tuple[str, ...]]:
                smoothed, f"{regime['mean']:+.3f}, {regime['regime']}")
 
 
+def translation() -> Iterator[tuple[str, ...]]:
+    """One row a quantity of the translation network, without and with smoothing, and the paired difference."""
+    if not (HERE / TRANSLATION / "results.json").exists():
+        return
+    records = results.read(HERE / TRANSLATION)
+    rows = [("BLEU, test 2016", 1, 2, dict(study="translation", quantity="bleu", file="test2016"), "WMT: 25.3 → 25.8"),
+            ("BLEU, test 2017", 1, 2, dict(study="translation", quantity="bleu", file="test2017"), ""),
+            ("accuracy of the next token, %", 100, 2, dict(study="accuracy", quantity="accuracy", split="test"), ""),
+            ("NLL of the next token, nats", 1, 3, dict(study="accuracy", quantity="nll", split="test"), "worse with smoothing"),
+            ("ECE of the next token, all tokens", 1, 3, dict(study="translation", quantity="ece", split="test", temperature=1.0),
+             "0.056 → 0.019"),
+            ("ECE with the temperature fitted on validation, 4,663 tokens", 1, 3,
+             dict(study="calibration", quantity="scaled ece", split="test", fitted_on="validation"), "0.018 →")]
+    for name, scale, digits, where, printed in rows:
+        of = lambda alpha, where=where: results.select(records, alpha=alpha, **where)[0]
+        difference = results.select(records, alpha=0.1, **{**where, "quantity": where["quantity"] + " difference"})[0]
+        mean, low, high = (f"{scale * each:+.{digits}f}" for each in (difference["mean"], *difference["interval"]))
+        yield name, cell(of(0.0), scale, digits), cell(of(0.1), scale, digits), f"{mean} [{low}, {high}]", printed
+
+
 def claimed() -> Iterator[tuple[str, ...]]:
-    """One row a claim of the paper: in which runs it holds, fails or is undecided; a run in which that differs says where."""
+    """One row a claim of the paper: in which runs it holds, fails or is undecided; a run in which that differs says where. Claims that fare
+    alike share a row, and those that no run decides the last."""
     shorts = {folder: short for folder, (_, short, _, _) in RUNS.items()} | OTHERS
     found = {folder: paper_claims.check(results.read(HERE / folder)) for folder in shorts if (HERE / folder).exists()}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    unknown, unknown_in = [], {}
     for name, claim in paper_claims.CLAIMS.items():
-        if claim.place.startswith("not the paper"):
-            continue
+        if not claim.place.startswith(("Section", "Table")):
+            continue  # a later work's
         cells: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
         for folder, claims_of_run in found.items():
             findings = claims_of_run.get(name, [])
@@ -88,8 +113,14 @@ def claimed() -> Iterator[tuple[str, ...]]:
                 if here:
                     everywhere = len(here) == len(findings)
                     cells[verdict].append(shorts[folder] + ("" if everywhere else f" ({', '.join(map(place, here))})"))
-        if any(cells.values()):
-            yield (name, *("; ".join(cells[verdict]) for verdict in VERDICTS))
+        if cells["holds"] or cells["fails"]:
+            alike.setdefault(tuple("; ".join(cells[verdict]) for verdict in VERDICTS), []).append(name)
+        elif cells["undecided"]:
+            unknown.append(name)
+            unknown_in.update(dict.fromkeys(each.partition(" (")[0] for each in cells["undecided"]))
+    yield from (("; ".join(names), *cells) for cells, names in alike.items())
+    if unknown:
+        yield "; ".join(unknown), "", "", "; ".join(unknown_in)
 
 
 def verdicts() -> Iterator[tuple[str, ...]]:
@@ -131,6 +162,14 @@ def paper() -> Iterator[tuple[str, ...]]:
         yield item, what, ", ".join(there), ", ".join(f"`{name}`" for name in names if not (HERE / name).exists())
 
 
+def topologies() -> Iterator[tuple[str, ...]]:
+    """One row a TPU pod: what the ImageNet config's training step needs there, as benchmarks/topologies.py has written it."""
+    for line in (HERE / "topologies.md").read_text().splitlines():
+        step, topology, _, devices, batch, memory, _, _, moved, estimate, roofline, rate, share, *_ = [*line.split("|")[1:-1], *[""] * 13]
+        if step == "imagenet_inception, train":
+            yield topology, devices, batch.split(", ")[-1], memory, moved, f"{estimate.partition(',')[0]} / {roofline}", rate, share
+
+
 def link(folder: str) -> str:
     """Where a run's page is, from the README."""
     return f"results/{folder}/README.md"
@@ -144,13 +183,17 @@ def tables() -> dict[str, str]:
                            "paper, accuracy %"), accuracy()),
         "calibration": table(("run", "split", "hard, T = 1: ECE", "temperature scaling: ECE / T", "label smoothing: ECE / α",
                               "confidence minus accuracy, hard"), calibration()),
+        "translation": table(("", "α = 0", "α = 0.1", "difference", "paper"), translation()),
         "distillation": table(("network", "error %", "n", "paper, %", "replication, %"), distillation()),
         "claims": table(("claim", *VERDICTS), claimed()),
+        "topologies": table(("topology", "devices, member x data", "examples a device", "memory a device, GiB",
+                             "communication a device, MiB", "compiler's estimate / roofline, ms", "images/s", "of peak"), topologies()),
         "verdicts": table(("claim", "run", "where", "difference or value [95 % interval]", "verdict"), verdicts()),
     }
 
 
-FILES = {"README.md": ("paper", "accuracy", "calibration", "distillation", "claims"), "results/README.md": ("verdicts",)}
+README = ("paper", "accuracy", "calibration", "translation", "distillation", "claims", "topologies")
+FILES = {"README.md": README, "README.zh-CN.md": README, "results/README.md": ("verdicts",)}
 
 
 def filled(text: str, names: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """What the README says: its tables are those of the records, its code runs, its commands name what there is."""
 import importlib.util
+import math
 import pathlib
 import re
 
@@ -10,6 +11,7 @@ from ls_jax import analyze, results
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+CHINESE = (ROOT / "README.zh-CN.md").read_text()
 
 
 def test_tables_are_those_of_the_records():
@@ -24,8 +26,22 @@ def test_tables_are_those_of_the_records():
 
 
 def test_links_and_configs_are_there():
-    linked = re.findall(r"\]\(((?!http)[^)#]+)\)", README) + re.findall(r"configs/\w+\.py", README)
+    linked = re.findall(r"\]\(((?!http)[^)#]+)\)", README + CHINESE) + re.findall(r"configs/\w+\.py", README + CHINESE)
     assert len(linked) > 10 and not [path for path in linked if not (ROOT / path).exists()]
+
+
+def test_a_page_stays_short():
+    assert max(len(page.splitlines()) for page in (README, CHINESE)) < 300
+
+
+@pytest.mark.parametrize("part", [
+    r"```.*?```", r"<!-- .*? -->", r"\]\([^)]+\)", r"^#+ ", r"^\| `[^`]*`", r"(?:--?[a-z_.]+=)[^\s`，。；）]+", r"\d+(?:\.\d+)?(?= ?×)"],
+    ids=["code", "tables", "links", "sections", "messages", "flags", "ratios"])
+def test_the_chinese_page_is_in_step(part):
+    """Its code, tables, links, sections, messages, flags and measured ratios are those of README.md, if not in their order."""
+    english, chinese = (sorted(re.findall(part, page, re.DOTALL | re.MULTILINE)) for page in (README, CHINESE))
+    ignored = {"](README.md)", "](README.zh-CN.md)"}
+    assert [each for each in chinese if each not in ignored] == [each for each in english if each not in ignored]
 
 
 def test_export_from_pytorch(tmp_path, monkeypatch):
@@ -55,7 +71,7 @@ def test_adding_a_network(tmp_path):
     config.update(steps=3, batch_size=16, model=dict(name="linear"))
     config.sweep.seed, config.evaluate.train_examples, config.log.tensorboard = (0,), 100, False
     try:
-        exec(snippet("ls_jax/models/linear.py"), {"nnx": nnx, "jnp": jnp, "Output": models.Output, "MODELS": models.MODELS})
+        exec(snippet("ls_jax/models/linear.py"), {"math": math, "nnx": nnx, "jnp": jnp, "Output": models.Output, "MODELS": models.MODELS})
         experiment.run(config, tmp_path)
     finally:
         models.MODELS.pop("linear", None)

@@ -53,6 +53,8 @@ def beams(records: Sequence[results.Record], split: str) -> Any:
             for colour, alpha in zip(plots.COLOURS, sorted({record["alpha"] for record in here})):
                 _line(axis, results.select(here, alpha=alpha), colour, "o", f"α = {alpha:g}", "beams")
             axis.set(title=title, xlabel="beams", xscale="log")
+            axis.set_xticks(widths := sorted({record["beams"] for record in here}), [str(width) for width in widths])
+            axis.minorticks_off()
         axes[0].legend()
         return figure
 
