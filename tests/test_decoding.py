@@ -147,3 +147,13 @@ def test_temperatures_share_a_program(params, search):
     assert (cold.log_probs > -0.05).all()
     lengths = np.where(hot.finished, (hot.ids == END).argmax(axis=1) + 1, STEPS)
     np.testing.assert_allclose(hot.log_probs, -lengths * np.log(VOCABULARY), rtol=1e-3)
+
+
+@pytest.mark.parametrize("entries", [100, 1_000, 1_024])
+def test_the_largest_are_found_by_blocks(entries):
+    """As lax.top_k finds them, of equal ones the first first."""
+    x = np.random.default_rng(0).integers(0, 40, (50, entries)).astype(np.float32)
+    x[:10] = -np.inf
+    x[:10, 7:30] = 1.0
+    for found, wanted in zip(decoding.largest(x, 8), jax.lax.top_k(x, 8)):
+        np.testing.assert_array_equal(found, wanted)

@@ -137,7 +137,7 @@ def test_a_run_from_text_to_report(folder, tmp_path, capsys):
     assert len(found["validation"]) == 3  # the cap is for the file that is translated again and again
     assert found["test2016"] == translate.Network(workdir, 1)((folder / "test2016.en").read_text().splitlines())
     page = (workdir / "report.html").read_text()
-    assert "Temperature (Figure 4)" in page and "Beam width" in page and "Penultimate-layer projections" in page
+    assert "Temperature (Figure 4)" in page and "Beam width" in page and "projections (Figure 7)" in page
     manifest = json.loads((workdir / "manifest.json").read_text())["sessions"][-1]
     assert len(manifest["data"]["vocabulary"]["sha256"]) == 64 and manifest["data"]["splits"]["train"]["pairs"] == 120
     before = (workdir / "results.json").read_text()

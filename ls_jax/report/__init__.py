@@ -110,7 +110,8 @@ def _projection(run, share):
     embedded = explorer.data(run.workdir, run.rows, run.triples, run.dataset, share) if run.triples else None
     if not found and not embedded:
         return ""
-    parts = ["<h3>Penultimate-layer projections (Figure 1)</h3>"]
+    of_text = run.config is not None and run.config["data"].get("vocabulary")
+    parts = [f"<h3>Penultimate-layer projections (Figure {7 if of_text else 1})</h3>"]
     if found:
         drawn, _ = plots.save(projection_plot.figure(found), run.workdir / "figures" / "projection")
         seed = run.rows[projection_plot.chosen_members(run.workdir, run.rows, run.held_out)[0]].get("seed")
