@@ -45,7 +45,7 @@ PLAN = (
     Experiment("multi30k_transformer", ("Table 3", "Figure 3", "Figure 4", "Figure 7"), 150),
     Experiment("wmt_transformer", ("Table 3", "Figure 3", "Figure 4", "Figure 7")),
     Experiment("digits_distill", ("Figure 5",), 3, small=True),
-    Experiment("fashion_mnist_distill", ("Figure 5",)),
+    Experiment("fashion_mnist_distill", ("Figure 5",), 25),
     Experiment("cifar10_distill", ("Figure 5",)),
     Experiment("mnist_distill", ("Section 4",), 32),
     Experiment("mnist_noise", ("Beyond the paper",)),
