@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/input.py FOLDER_OF_JPEGS [--seconds 5] [--repetitions 5] [--pictures 20000]
 
-Pillow and OpenCV decode the whole picture, TensorFlow (`tf.io.decode_and_crop_jpeg`) the crop, ours (`ls_jax.data.stream`) down to the
+Pillow and OpenCV decode the whole picture, TensorFlow (`tf.io.decode_and_crop_jpeg`) the crop, ours (`ls_jax.data.jpeg`) down to the
 crop's last row. TensorFlow's own resizing is slow, so its decoder is also timed with OpenCV's. What is not installed is left out, and
 said. Median of the repetitions, by the processor time of this process, so that other work on the machine matters less.
 
@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from ls_jax.data import stream
+from ls_jax.data.jpeg import picture, random_box
 
 SIZE, AREA, ASPECT, BATCH = 299, (0.05, 1.0), (0.75, 1.33), 64
 
@@ -39,7 +40,7 @@ def opencv(jpeg, box):
 
 
 def ours(jpeg, box):
-    return stream.picture(jpeg, SIZE, box)
+    return picture(jpeg, SIZE, box)
 
 
 def tensorflow():
@@ -62,7 +63,7 @@ def rate(decode, jpegs, seconds):
     done, start = 0, time.process_time()
     while time.process_time() - start < seconds:
         number = done % len(jpegs)
-        decode(jpegs[number], functools.partial(stream.random_box, AREA, ASPECT, stream.generator(0, done // len(jpegs), number)))
+        decode(jpegs[number], functools.partial(random_box, AREA, ASPECT, stream.generator(0, done // len(jpegs), number)))
         done += 1
     return done / (time.process_time() - start)
 

@@ -11,6 +11,7 @@ from ls_jax import config as configs
 from ls_jax import data, sweep
 from ls_jax import mesh as meshes
 from ls_jax.data import feed, memory, order, stream
+from ls_jax.data.jpeg import central_box, picture, random_box
 from ls_jax.errors import UserError
 from tests.test_data import write_build
 
@@ -59,8 +60,8 @@ def split():
 
 def test_the_central_crop_is_pillows(split):
     pixels = smooth(100, 60)
-    ours = stream.picture(encode(pixels), 32, lambda h, w: stream.central_box(0.875, h, w))
-    top, left, rows, columns = stream.central_box(0.875, 100, 60)
+    ours = picture(encode(pixels), 32, lambda h, w: central_box(0.875, h, w))
+    top, left, rows, columns = central_box(0.875, 100, 60)
     assert (top, left, rows, columns) == (6, 4, 88, 52)
     theirs = Image.fromarray(pixels[top:top + rows, left:left + columns]).resize((32, 32), Image.Resampling.BILINEAR)
     assert np.abs(ours.astype(int) - np.asarray(theirs).astype(int)).mean() < 4
@@ -71,8 +72,8 @@ def test_a_reduced_transform_gives_the_same_part_of_the_picture(height, width):
     """Of large crops pictures are decoded smaller; what is seen stays, to a few grey levels."""
     pixels = smooth(height, width)
     box = (height // 8, width // 4, height // 2, width // 2)
-    ours = stream.picture(encode(pixels), 24, lambda h, w: box).astype(int)
-    whole = stream.picture(encode(pixels, kind="PNG"), 24, lambda h, w: box).astype(int)
+    ours = picture(encode(pixels), 24, lambda h, w: box).astype(int)
+    whole = picture(encode(pixels, kind="PNG"), 24, lambda h, w: box).astype(int)
     assert np.abs(ours - whole).mean() < 5
 
 
@@ -90,16 +91,16 @@ def test_decoding_ends_below_the_crop_and_changes_no_pixel(kind):
     half = simplejpeg.decode_jpeg(jpeg, "RGB", min_factor=2, min_width=106)
     for top, rows in ((0, 16), (7, 50), (33, 17), (100, 80), (140, 41)):
         part = cv2.resize(full[top:top + rows, 5:205], (60, 60))
-        np.testing.assert_array_equal(stream.picture(jpeg, 60, lambda h, w: (top, 5, rows, 200)), part)
+        np.testing.assert_array_equal(picture(jpeg, 60, lambda h, w: (top, 5, rows, 200)), part)
         small = cv2.resize(half[round(top / 2):round(top / 2) + round(rows / 2), 2:102], (8, 8))
         if rows < 20:  # a half is all that the crop allows
-            np.testing.assert_array_equal(stream.picture(jpeg, 8, lambda h, w: (top, 5, rows, 200)), small)
+            np.testing.assert_array_equal(picture(jpeg, 8, lambda h, w: (top, 5, rows, 200)), small)
 
 
 def test_damage_below_the_crop_is_not_met_and_damage_above_it_is():
     jpeg = bytearray(encode(np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)))
     jpeg[len(jpeg) // 2:len(jpeg) // 2 + 2] = b"\xff\xd9"  # an end of the picture in its middle
-    take = lambda top, rows: stream.picture(bytes(jpeg), 24, lambda h, w: (top, 0, rows, 160))
+    take = lambda top, rows: picture(bytes(jpeg), 24, lambda h, w: (top, 0, rows, 160))
     assert take(0, 40).std() > 0
     for top, rows in ((0, 160), (80, 40), (120, 40)):
         with pytest.raises(ValueError, match="JPEG"):
@@ -109,13 +110,13 @@ def test_damage_below_the_crop_is_not_met_and_damage_above_it_is():
 def test_random_boxes_lie_inside_and_fill_the_stated_range():
     shares, ratios = [], []
     for index in range(500):
-        top, left, rows, columns = stream.random_box((0.2, 1.0), (0.75, 1.33), stream.generator(0, 0, index), 90, 120)
+        top, left, rows, columns = random_box((0.2, 1.0), (0.75, 1.33), stream.generator(0, 0, index), 90, 120)
         assert 0 <= top <= 90 - rows and 0 <= left <= 120 - columns
         shares.append(rows * columns / (90 * 120))
         ratios.append(columns / rows)
     assert 0.19 < min(shares) < 0.25 and max(shares) > 0.8
     assert 0.72 < min(ratios) < 0.8 and 1.25 < max(ratios) < 1.38
-    assert stream.random_box((0.9, 1.0), (3.0, 3.1), stream.generator(0, 0, 0), 50, 20) == (15, 0, 20, 20)
+    assert random_box((0.9, 1.0), (3.0, 3.1), stream.generator(0, 0, 0), 50, 20) == (15, 0, 20, 20)
 
 
 def test_what_an_example_becomes_depends_on_seed_step_and_id_alone(split):
