@@ -3,9 +3,9 @@
     python -m ls_jax.main --config=configs/fashion_mnist_distill.py --workdir=runs/fashion_distill --config.data.dir=TFDS_DIR
 
 The teachers are the paper's MNIST network (2 × 1200 units), the students a small one (2 × 100 units), both without augmentation, so the
-teachers' logits are computed once; with shifts of up to 2 pixels teachers of so few epochs are no better than their students. Every smoothed and hard teacher at every T, the control without dark
-knowledge, and the baseline. 20 epochs, 5 seeds; `:short` is 5 epochs and 3 seeds, 23 minutes on two cores of an AMD EPYC with
---config.distill.teachers.mlp.dtype=bfloat16 (results/fashion_mnist_distill). `:smoke` takes seconds.
+teachers' logits are computed once; with shifts of up to 2 pixels teachers of so few epochs are no better than their students. Every
+smoothed and hard teacher at every T, the control without dark knowledge, and the baseline. 20 epochs, 5 seeds; `:short` is 5 epochs and
+3 seeds. `:smoke` takes seconds.
 """
 import pathlib
 
