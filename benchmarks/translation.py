@@ -34,7 +34,7 @@ SIZES = {
     "base": (32_768, dict(layers=6, width=512, feed_forward=2048, heads=8)),
 }
 RATE, SMOOTHING, DROPOUT, ROW = 1e-4, 0.1, 0.1, 64
-EXTRA = 50  # of the static cache, as `Translator` allocates it
+EXTRA = 50  # steps that a translation may have more than its source, as `Translator` has it
 
 
 def sentences(rng, count, vocabulary):
@@ -143,14 +143,12 @@ def translating(vocabulary, sizes, count, beams, repetitions):
     ids[np.cumsum(lengths) - 1] = END
     source = np.zeros((count, -(-lengths.max() // 16) * 16), np.int32)
     source[np.arange(source.shape[1]) < lengths[:, None]] = ids
-    steps = source.shape[1] + EXTRA
 
-    search = jax.jit(lambda params, source, limits: decoding.beam_search(nnx.merge(graphdef, params), source, limits, steps=steps,
-                                                                         beams=beams))
-    placed = jax.device_put((params, source, lengths))
+    network = nnx.merge(graphdef, jax.device_put(params))
+    search = lambda: decoding.beam_search(network, source, lengths, steps=source.shape[1] + EXTRA, beams=beams).ids
     twin = torch_transformer.port(torch_transformer.Transformer(vocabulary, **sizes).eval(), params)
     tensors = torch.tensor(source).long(), torch.tensor(lengths).long()
-    runs = {"ls_jax": lambda: np.asarray(search(*placed).ids), "PyTorch": lambda: twin.beam_search(*tensors, beams).numpy()}
+    runs = {"ls_jax": search, "PyTorch": lambda: twin.beam_search(*tensors, beams).numpy()}
     ours, theirs = (run() for run in runs.values())
     same = np.mean([list(a[:length]) == list(b[:length]) for a, b, length in zip(ours, theirs, lengths)])
     if same < 0.9:

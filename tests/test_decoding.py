@@ -16,10 +16,11 @@ GRAPHDEF = nnx.graphdef(nnx.eval_shape(lambda: NEW(jax.random.key(0))))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_rooms():
-    """The cache grows from two steps to four, so that the tests see it grow."""
+def small():
+    """The cache grows from two steps to four and the batch shrinks down to one row, so that the tests see both."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "FIRST_STEPS", 2)
+        patch.setattr(decoding, "FEWEST", 1)
         yield
 
 
@@ -35,23 +36,11 @@ def forced(params, tokens):
     return jax.nn.log_softmax(nnx.merge(GRAPHDEF, params)(tokens, train=False).logits)
 
 
-@pytest.fixture(scope="module")
-def search():
-    """search(params, sources, limit, beams, penalty, temperature) -> Hypotheses, counting its compilations."""
-    def run(params, source, limits, beams, steps, penalty, temperature):
-        run.traced += 1
-        return decoding.beam_search(nnx.merge(GRAPHDEF, params), source, limits, steps=steps, beams=beams, length_penalty=penalty,
-                                    temperature=temperature)
-
-    jitted, run.traced = jax.jit(run, static_argnums=(3, 4)), 0
-
-    def call(params, sources, limit=STEPS, beams=4, penalty=0.6, temperature=1.0, steps=STEPS, width=6):
-        padded = np.array([[*source, *[PADDING] * (width - len(source))] for source in sources], np.int32)
-        limits = np.full(len(sources), limit, np.int32) if isinstance(limit, int) else np.array(limit, np.int32)
-        return jax.device_get(jitted(params, padded, limits, beams, steps, np.float32(penalty), np.float32(temperature)))
-
-    call.run = run
-    return call
+def search(params, sources, limit=STEPS, beams=4, penalty=0.6, temperature=1.0, steps=STEPS, width=6):
+    padded = np.array([[*source, *[PADDING] * (width - len(source))] for source in sources], np.int32)
+    limits = np.full(len(sources), limit, np.int32) if isinstance(limit, int) else np.array(limit, np.int32)
+    return decoding.beam_search(nnx.merge(GRAPHDEF, params), padded, limits, steps=steps, beams=beams, length_penalty=penalty,
+                                temperature=temperature)
 
 
 def exhaustive(params, source, penalty, temperature=1.0):
@@ -71,7 +60,7 @@ def exhaustive(params, source, penalty, temperature=1.0):
 
 
 @pytest.mark.parametrize("penalty, temperature", [(0.0, 1.0), (0.6, 1.0), (2.0, 0.7), (0.6, 2.0)])
-def test_wide_beams_find_the_best_of_all_hypotheses(params, search, penalty, temperature):
+def test_wide_beams_find_the_best_of_all_hypotheses(params, penalty, temperature):
     """As many beams as there are unfinished prefixes: nothing is pruned."""
     found = search(params, SOURCES, beams=(VOCABULARY - 1) ** (STEPS - 1), penalty=penalty, temperature=temperature)
     for row, source in enumerate(SOURCES):
@@ -103,7 +92,7 @@ def plain_search(params, source, beams, penalty):
 
 
 @pytest.mark.parametrize("beams", [1, 2, 3])
-def test_pruned_search_follows_the_rules(params, search, beams):
+def test_pruned_search_follows_the_rules(params, beams):
     for penalty in (0.0, 1.0):
         found = search(params, SOURCES, beams=beams, penalty=penalty)
         for row, source in enumerate(SOURCES):
@@ -112,7 +101,7 @@ def test_pruned_search_follows_the_rules(params, search, beams):
             np.testing.assert_allclose(found.log_probs[row], log_prob, atol=1e-5)
 
 
-def test_neighbours_and_padding_change_nothing(params, search):
+def test_neighbours_and_padding_change_nothing(params):
     """Alone or in a batch, in another order, with longer padding, more steps, or rows without a sentence."""
     together = search(params, SOURCES)
     alone = [search(params, [source]) for source in SOURCES]
@@ -126,7 +115,25 @@ def test_neighbours_and_padding_change_nothing(params, search):
             np.testing.assert_allclose(other.scores, together.scores[row], atol=1e-5)
 
 
-def test_limits_are_each_sentences_own(params, search):
+def test_rows_that_are_done_leave_the_batch(params, monkeypatch):
+    """And what they found stays, in its place."""
+    sizes, step = [], decoding._advance
+
+    def advance(*arguments):
+        sizes.append(len(arguments[3].limits))
+        return step(*arguments)
+
+    monkeypatch.setattr(decoding, "_advance", advance)
+    limits = [1, 4, 0, 2, 1, 1, 3, 1]
+    found = search(params, [*SOURCES, *SOURCES], limit=limits)
+    assert sizes[0] == 8 and sizes[-1] <= 4
+    for row, limit in enumerate(limits):
+        alone = search(params, [SOURCES[row % 4]], limit=limit)
+        np.testing.assert_array_equal(alone.ids[0], found.ids[row])
+        np.testing.assert_allclose(alone.scores[0], found.scores[row], atol=1e-5)
+
+
+def test_limits_are_each_sentences_own(params):
     """A hypothesis cut off is as long as its limit, and says that it did not finish."""
     norm = params["decoder_norm"]
     never = params | {"embedding": params["embedding"].at[END].set(0).at[END, 0].set(-10),
@@ -138,22 +145,23 @@ def test_limits_are_each_sentences_own(params, search):
         np.testing.assert_allclose(found.scores[row], found.log_probs[row] / ((5 + row + 1) / 6) ** 0.6, rtol=1e-5)
 
 
-def test_temperatures_share_a_program(params, search):
+def test_temperatures_share_a_program(params, monkeypatch):
     """So a sweep over T compiles once. A cold search is sure of its greedy choice, a hot one finds all tokens equally likely."""
     search(params, SOURCES)
-    before = search.run.traced
+    monkeypatch.setattr(decoding, "largest", None)  # it is wanted only where a step is compiled
     cold, hot = (search(params, SOURCES, temperature=temperature) for temperature in (0.01, 1e6))
-    assert search.run.traced == before
     assert (cold.log_probs > -0.05).all()
     lengths = np.where(hot.finished, (hot.ids == END).argmax(axis=1) + 1, STEPS)
     np.testing.assert_allclose(hot.log_probs, -lengths * np.log(VOCABULARY), rtol=1e-3)
 
 
-@pytest.mark.parametrize("entries", [100, 1_000, 1_024])
+@pytest.mark.parametrize("entries", [5, 100, 1_000, 1_024])
 def test_the_largest_are_found_by_blocks(entries):
     """As lax.top_k finds them, of equal ones the first first."""
-    x = np.random.default_rng(0).integers(0, 40, (50, entries)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    x, offsets = rng.integers(0, 40, (50, 3, entries)).astype(np.float32), rng.integers(-3, 3, (50, 3)).astype(np.float32)
     x[:10] = -np.inf
-    x[:10, 7:30] = 1.0
-    for found, wanted in zip(decoding.largest(x, 8), jax.lax.top_k(x, 8)):
+    x[:10, 1, :3] = 1.0
+    sums = (x + offsets[..., None]).reshape(50, -1)
+    for found, wanted in zip(decoding.largest(x, offsets, 8), jax.lax.top_k(sums, 8)):
         np.testing.assert_array_equal(found, wanted)

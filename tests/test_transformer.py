@@ -116,7 +116,7 @@ def test_step_by_step_equals_teacher_forcing():
     @jax.jit
     def decode(params):
         model, logits = nnx.merge(graphdef, params), []
-        cache = model.extend(model.start(jnp.asarray(tokens.source)), 2 * steps)
+        cache = model.start(jnp.asarray(tokens.source)).extend(2 * steps)
         for t in range(steps):
             own = (jnp.arange(2 * steps) % 2 == jnp.arange(2)[:, None]) & (jnp.arange(2 * steps) < 2 * t + 2)
             out, cache = model.step(cache, jnp.asarray(beams[:, t]), jnp.int32(t), jnp.broadcast_to(own, (2, *own.shape)))

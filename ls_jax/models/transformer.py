@@ -12,15 +12,27 @@ from ls_jax.data.tokens import PADDING, Tokens
 from ls_jax.models.layers import Linear, Output, dropout, product, transposed
 
 
+class Kept(NamedTuple):
+    """Keys and values for decoding, each laid out as its product reads it: no step has to transpose them."""
+
+    keys: Float[Array, "rows heads size places"]
+    values: Float[Array, "rows heads places size"]
+
+
 class Cache(NamedTuple):
-    """What decoding step by step keeps of the steps before, and of the sources.
+    """What decoding step by step keeps of the steps before, and of the sources; the first axis of all of it is rows.
 
     The keys and values that beam k wrote at step t lie at t * beams + k and are never moved: a beam finds its own past by a mask.
     """
 
-    keys_values: tuple[tuple[Float[Array, "rows cached heads size"], ...], ...]  # (keys, values) of each decoder layer
-    source_keys_values: tuple[tuple[Float[Array, "rows source heads size"], ...], ...]
+    past: tuple[Kept, ...]  # of each decoder layer
+    source: tuple[Kept, ...]
     source_mask: Bool[Array, "rows 1 1 source"]
+
+    def extend(self, cached: int) -> "Cache":
+        """With room for so many entries: steps times beams."""
+        longer = lambda x, axis: jnp.pad(x, [(0, cached - x.shape[axis] if each == axis else 0) for each in range(4)])
+        return self._replace(past=tuple(Kept(longer(each.keys, 3), longer(each.values, 2)) for each in self.past))
 
 
 class Transformer(nnx.Module):
@@ -73,7 +85,7 @@ class Transformer(nnx.Module):
         mask = same_segment(tokens.target_segments, tokens.target_segments) & causal
         source_mask = same_segment(tokens.target_segments, tokens.source_segments)
         for layer in self._stack("decoder"):
-            x, _ = layer(x, mask, layer.source_attention.read(memory), source_mask, drop)
+            x = layer(x, mask, memory, source_mask, drop)
         return self._output(x)
 
     def encode(
@@ -92,19 +104,13 @@ class Transformer(nnx.Module):
         return self.encoder_norm(x)
 
     def start(self, source: Int[Array, "rows source"]) -> Cache:
-        """The cache for decoding sentences, one a row, padded at their ends; `extend` gives it room for steps."""
+        """The cache for decoding sentences, one a row, padded at their ends; its `extend` gives it room for steps."""
         present = source != PADDING
         positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
         memory = self.encode(source, present.astype(jnp.int32), positions)
-        source_keys_values = tuple(layer.source_attention.read(memory) for layer in self._stack("decoder"))
-        empty = jnp.zeros((len(source), 0, *source_keys_values[0][0].shape[2:]), self.dtype)
-        return Cache(((empty, empty),) * self.layers, source_keys_values, present[:, None, None])
-
-    def extend(self, cache: Cache, cached: int) -> Cache:
-        """The cache with room for so many entries: steps times beams."""
-        longer = lambda x: jnp.pad(x, ((0, 0), (0, cached - x.shape[1]), (0, 0), (0, 0)))
-        return cache._replace(keys_values=jax.tree.map(longer, cache.keys_values))
-
+        source_kept = tuple(layer.source_attention.keep(memory) for layer in self._stack("decoder"))
+        empty = Kept(source_kept[0].keys[..., :0], source_kept[0].values[..., :0, :])
+        return Cache((empty,) * self.layers, source_kept, present[:, None, None])
     def step(
         self, cache: Cache, ids: Int[Array, "rows beams"], position: Int[Array, ""], seen: Bool[Array, "rows beams cached"]
     ) -> tuple[Float[Array, "rows beams vocabulary"], Cache]:
@@ -113,13 +119,12 @@ class Transformer(nnx.Module):
         `position` counts the steps from 0, where every beam's token is PADDING. `seen` tells which of the cache's entries are a
         beam's own past, its last token's at position * beams + beam among them.
         """
-        drop = Drop(None, self.rates)
-        x = self._embed(ids, jnp.broadcast_to(position, ids.shape), drop)
+        x = self._embed(ids, jnp.broadcast_to(position, ids.shape), Drop(None, self.rates))
         kept = []
-        for layer, past, source in zip(self._stack("decoder"), cache.keys_values, cache.source_keys_values):
-            x, keys_values = layer(x, seen[:, None], source, cache.source_mask, drop, past, position * ids.shape[1])
-            kept.append(keys_values)
-        return self._output(x).logits, cache._replace(keys_values=tuple(kept))
+        for layer, past, source in zip(self._stack("decoder"), cache.past, cache.source):
+            x, past = layer.step(x, past, position * ids.shape[1], seen[:, None], source, cache.source_mask)
+            kept.append(past)
+        return self._output(x).logits, cache._replace(past=tuple(kept))
 
     def _stack(self, name):
         return [getattr(self, f"{name}{i}") for i in range(1, self.layers + 1)]
@@ -163,16 +168,22 @@ class DecoderLayer(nnx.Module):
         self.feed_forward_norm = LayerNorm(width, rngs=rngs)
         self.feed_forward = FeedForward(width, feed_forward, **options)
 
-    def __call__(self, x, mask, source, source_mask, drop, past=None, at=None):
-        """(result, keys and values attended to): those of `x`, or `past` ones in which those of `x` are written from `at` on."""
+    def __call__(self, x, mask, memory, memory_mask, drop):  # noqa: D102
         y = self.attention_norm(x)
-        keys_values = self.attention.read(y)
-        if past is not None:
-            write = lambda all, new: jax.lax.dynamic_update_slice_in_dim(all, new, at, axis=1)
-            keys_values = jax.tree.map(write, past, keys_values)
-        x = x + drop.result(self.attention(y, keys_values, mask, drop))
-        x = x + drop.result(self.source_attention(self.source_attention_norm(x), source, source_mask, drop))
-        return x + drop.result(self.feed_forward(self.feed_forward_norm(x), drop)), keys_values
+        x = x + drop.result(self.attention(y, self.attention.read(y), mask, drop))
+        y = self.source_attention_norm(x)
+        x = x + drop.result(self.source_attention(y, self.source_attention.read(memory), memory_mask, drop))
+        return x + drop.result(self.feed_forward(self.feed_forward_norm(x), drop))
+
+    def step(self, x, past, at, seen, source, source_mask):
+        """The layer for the next token of each beam, `x`: (result, `past` in which its keys and values are written from `at` on)."""
+        y = self.attention_norm(x)
+        new = self.attention.keep(y)
+        write = lambda all, new, axis: jax.lax.dynamic_update_slice_in_dim(all, new, at, axis=axis)
+        past = Kept(write(past.keys, new.keys, 3), write(past.values, new.values, 2))
+        x = x + self.attention.recall(y, past, seen)
+        x = x + self.source_attention.recall(self.source_attention_norm(x), source, source_mask)
+        return x + self.feed_forward(self.feed_forward_norm(x), Drop(None, Rates(0, 0, 0))), past
 
 
 class Attention(nnx.Module):
@@ -197,6 +208,19 @@ class Attention(nnx.Module):
             scores = jnp.einsum("rqhs,rkhs->rhqk", query, keys, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
             weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=-1)
             y = jnp.einsum("rhqk,rkhs->rqhs", drop.attention(weights.astype(values.dtype)), values)
+        return self.out(y.reshape(x.shape))
+
+    def keep(self, x: Float[Array, "rows places width"]) -> Kept:
+        """`read` for `recall`."""
+        keys, values = self.read(x)
+        return Kept(keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 1, 3))
+
+    def recall(self, x, kept, mask):
+        """`__call__` with what was kept."""
+        query = self._split(self.query(x)).swapaxes(1, 2)
+        scores = jnp.matmul(query, kept.keys, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
+        weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=-1)
+        y = jnp.matmul(weights.astype(kept.values.dtype), kept.values).swapaxes(1, 2)
         return self.out(y.reshape(x.shape))
 
     def _split(self, x):

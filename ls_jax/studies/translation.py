@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -17,7 +16,7 @@ from ls_jax.errors import UserError
 
 __all__ = ["Hypotheses", "Translator", "beam_search", "scores", "signatures"]
 
-BUCKET = 16  # sources are padded to multiples of so many tokens, so that few programs serve all
+BUCKET = 32  # sources are padded to multiples of so many tokens, so that few programs serve all
 
 
 class Translator:
@@ -31,13 +30,7 @@ class Translator:
     """
 
     def __init__(self, graphdef: Any, *, beams: int = 4, extra: int = 50, batch: int = 64):
-        self.beams, self.extra, self.batch = beams, extra, batch
-
-        def search(params, source, limits, length_penalty, temperature):
-            return beam_search(nnx.merge(graphdef, params), source, limits, steps=source.shape[1] + extra, beams=beams,
-                               length_penalty=length_penalty, temperature=temperature)
-
-        self._search = jax.jit(search)
+        self.graphdef, self.beams, self.extra, self.batch = graphdef, beams, extra, batch
 
     def __call__(self, params: Any, sources: Sequence[Sequence[int]], *, length_penalty: float = 0.6,
                  temperature: float = 1.0) -> list[np.ndarray]:
@@ -45,6 +38,7 @@ class Translator:
 
         Sources end in END. Those of similar lengths are translated together, which changes no result.
         """
+        network = nnx.merge(self.graphdef, jax.device_put(params))
         lengths = np.array([len(source) for source in sources], np.int32)
         order, results = np.argsort(-lengths, kind="stable"), [np.zeros(0, np.int32)] * len(sources)
         batch = min(self.batch, len(sources))
@@ -55,8 +49,9 @@ class Translator:
                 padded[row, :lengths[which]] = sources[which]
             limits = np.zeros(batch, np.int32)
             limits[:len(rows)] = lengths[rows] + self.extra
-            found = self._search(params, padded, limits, jnp.float32(length_penalty), jnp.float32(temperature))
-            for which, ids in zip(rows, np.asarray(found.ids)):
+            found = beam_search(network, padded, limits, steps=padded.shape[1] + self.extra, beams=self.beams,
+                                length_penalty=length_penalty, temperature=temperature)
+            for which, ids in zip(rows, found.ids):
                 results[which] = np.trim_zeros(ids, "b")
         return results
 
