@@ -8,6 +8,7 @@ from ls_jax import xla_flags
 xla_flags.set_cpu_flags()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "ls_jax-test-compilations"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # a third less time, most of which is compiling; 0: as users run it
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
