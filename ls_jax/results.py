@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats takes a second to import
 
 Record = dict[str, Any]
 
@@ -48,7 +48,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> list[float] | No
     """Student's interval for the mean of a few independent values; None for fewer than two."""
     if len(values) < 2:
         return None
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    half = special.stdtrit(len(values) - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(len(values))
     return [float(np.mean(values) - half), float(np.mean(values) + half)]
 
 

@@ -182,7 +182,7 @@ def training_programs(run: Run) -> tuple[Any, Any]:
 
 def restore_or_init(run: Run, checkpoints: Checkpoints) -> tuple[int, list[State]]:
     """(first step to take, state as slots): from the last good checkpoint, else from the seeds."""
-    restored = checkpoints.restore_latest(run.abstract_state())
+    restored = checkpoints.restore_latest(run.abstract_state()) if checkpoints.steps() else None
     if restored is not None:
         step, state, _ = restored
         return step, run.layout.split(state)

@@ -72,7 +72,8 @@ def test_runs(path, tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat", reason="executes notebooks: pip install -e '.[test]'")
     nbclient = pytest.importorskip("nbclient", reason="executes notebooks: pip install -e '.[test]'")
     pytest.importorskip("ipykernel", reason="executes notebooks: pip install -e '.[test]'")
-    for name, value in {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython"), "JAX_PLATFORMS": "cpu"}.items():
+    for name, value in {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython"), "JAX_PLATFORMS": "cpu",
+                        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}.items():  # they train for long enough
         monkeypatch.setenv(name, value)
     saved, notebook = json.loads(path.read_text()), nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()

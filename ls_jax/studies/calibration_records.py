@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
+from scipy import special
 
 from ls_jax import predictions, results
 from ls_jax.studies import binning, bootstrap, scores, streaming, temperature
@@ -182,7 +182,7 @@ def _compare(records, group, level, draws, seed):
     """Adds intervals over examples to the group's records of "debiased ece" and "overconfidence"; returns that of "best alpha"."""
     of = bootstrap.joint(np.stack([each.confidence for each in group]), np.stack([each.correct for each in group]), BINS,
                          level=level, draws=draws, seed=seed)
-    z = stats.norm.ppf((1 + level) / 2)
+    z = special.ndtri((1 + level) / 2)
     for record in records:
         if record["quantity"] not in ("debiased ece", "debiased ece difference", "overconfidence") or record["split"] != group[0].split:
             continue

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ls_jax import results
 
@@ -102,7 +102,7 @@ def seeds_needed(mean: float, std: float, low: float, high: float, power: float 
 
 def exclusion_probability(effect: float, n: int, level: float = 0.95) -> float:
     """Power of a paired t-test: that the interval of n differences excludes a value `effect` standard deviations away."""
-    return float(stats.nct.sf(stats.t.ppf((1 + level) / 2, n - 1), n - 1, effect * math.sqrt(n)))
+    return 1 - float(special.nctdtr(n - 1, effect * math.sqrt(n), special.stdtrit(n - 1, (1 + level) / 2)))
 
 
 def sentence(finding: Finding) -> str:
