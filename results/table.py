@@ -24,7 +24,7 @@ TRANSLATION = "multi30k_transformer"
 OTHERS = {  # folder: short
     TRANSLATION: "Multi30k",
     "mnist_distill": "MNIST",
-    "fashion_mnist_distill": "Fashion, units",
+    "fashion_mnist_distill": "Fashion, students",
     "digits_distill": "digits",
     "mnist_noise": "MNIST, noisy",
     "mnist_noise_distill": "MNIST, noisy",
@@ -112,7 +112,7 @@ def claimed() -> Iterator[tuple[str, ...]]:
                 here = [finding for finding in findings if finding["verdict"] == verdict]
                 if here:
                     everywhere = len(here) == len(findings)
-                    cells[verdict].append(shorts[folder] + ("" if everywhere else f" ({', '.join(map(place, here))})"))
+                    cells[verdict].append(shorts[folder] + ("" if everywhere else f" ({places(here, findings)})"))
         if cells["holds"] or cells["fails"]:
             alike.setdefault(tuple("; ".join(cells[verdict]) for verdict in VERDICTS), []).append(name)
         elif cells["undecided"]:
@@ -143,6 +143,15 @@ def place(finding: claims.Finding, full: bool = False) -> str:
     hyper = [f"{field.replace('temperature', 'T')} = {value:g}" if isinstance(value, float) else f"{field} {value}"
              for field, value in finding["hyper"].items()]
     return ", ".join([split, alpha, *hyper] if full else [*(["training"] if split == "training" else []), *(hyper or [alpha])])
+
+
+def places(here: list[claims.Finding], among: list[claims.Finding]) -> str:
+    """`place` of some findings among all of a claim; where these differ by one number only, its values: "T = 2, 3"."""
+    numbers = lambda finding: {"α": finding["alpha"], **finding["hyper"]}
+    varying = [name for name in numbers(among[0]) if len({numbers(finding).get(name) for finding in among}) > 1]
+    if len(varying) != 1 or len({finding["split"] for finding in among}) > 1:
+        return ", ".join(map(place, here))
+    return f"{varying[0].replace('temperature', 'T')} = {', '.join(f'{numbers(finding)[varying[0]]:g}' for finding in here)}"
 
 
 def distillation() -> Iterator[tuple[str, ...]]:
