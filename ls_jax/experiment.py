@@ -6,7 +6,21 @@ import pathlib
 
 import ml_collections
 
-from ls_jax import checkpoint, course, data, evaluate, log, models, predictions, provenance, results, sweep, teachers, transfer, translation
+from ls_jax import (
+    checkpoint,
+    course,
+    data,
+    evaluate,
+    log,
+    models,
+    predictions,
+    provenance,
+    results,
+    sweep,
+    teachers,
+    transfer,
+    translation_study,
+)
 from ls_jax import config as configs
 from ls_jax import mesh as meshes
 from ls_jax import report as reports
@@ -75,7 +89,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> trainin
         teachers.check(config, dataset)
     triples.resolve_pair(config.information.classes, config.data.name, dataset.class_names)
     transfer.tasks(config, dataset)
-    translation.check(dataset)
+    translation_study.check(dataset)
     this = training.setup(config, dataset)
     if meshes.is_primary():
         log.write_json(workdir / "config.json", configs.plain(config))
@@ -132,7 +146,7 @@ def _study(this, states, workdir):
     measured = list(_predict(this, states, diverged, workdir))
     left_out = {record["member"] for record in diverged}
     along = [] if this.config.distill else [*course.run(this, workdir, left_out), *transfer.run(this, states, left_out),
-                                              *translation.run(this, states, workdir, left_out)]
+                                              *translation_study.run(this, states, workdir, left_out)]
     damaged = _damaged(this)
     if not meshes.is_primary():
         return []

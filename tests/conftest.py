@@ -19,6 +19,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.fixture
+def optimized():
+    """Programs are compiled as users have them: their roundings are then what is tested."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def tiny():
     """A config that trains in seconds: two members on the digits."""
     from ls_jax import config as configs

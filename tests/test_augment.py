@@ -129,7 +129,7 @@ def test_shapes_and_dtypes(augmentation, normalization):
 
 
 @pytest.mark.parametrize("augmentation", augment.AUGMENTATIONS)
-def test_an_example_is_augmented_by_its_key_alone(augmentation):
+def test_an_example_is_augmented_by_its_key_alone(augmentation, optimized):
     """In a batch, in another batch, alone, and under vmap over members. Exact up to the order of sums when alone."""
     run = jax.jit(lambda x, k: augment.train(x, k, augmentation, "standardize"))
     x, k = images(16), keys(16)
@@ -137,9 +137,9 @@ def test_an_example_is_augmented_by_its_key_alone(augmentation):
     np.testing.assert_array_equal(run(x[::-1], k[::-1])[::-1], together)
     np.testing.assert_array_equal(jnp.concatenate([run(x[:8], k[:8]), run(x[8:], k[8:])]), together)
     alone = jnp.concatenate([run(x[i:i + 1], k[i:i + 1]) for i in range(16)])
-    np.testing.assert_allclose(alone, together, atol=5e-5)
+    np.testing.assert_allclose(alone, together, atol=5e-6)
     members = jax.jit(jax.vmap(run))(jnp.stack([x, x[::-1]]), jnp.stack([k, k[::-1]]))
-    np.testing.assert_allclose(members[0], together, atol=5e-5)
+    np.testing.assert_allclose(members[0], together, atol=5e-6)
     np.testing.assert_allclose(members[1][::-1], together, atol=5e-6)
     if augmentation != "none":
         assert not np.array_equal(run(x, keys(16, seed=1)), together)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ls_jax import config as configs
-from ls_jax import experiment, translate, translation
+from ls_jax import experiment, translate, translation_study
 from ls_jax.errors import UserError
 from ls_jax.studies import calibration, paper_claims, scores, translation_records
 from ls_jax.studies import translation as study
@@ -28,7 +28,7 @@ def test_curves_are_what_the_calibration_study_measures():
     counted[0, 0] = True
     logits[~counted] = np.nan
     for temperature in (0.5, 1.0, 1.7):
-        nll, count, confidence, correct = jax.device_get(jax.jit(translation.curve)(
+        nll, count, confidence, correct = jax.device_get(jax.jit(translation_study.curve)(
             jnp.asarray(np.where(counted[..., None], logits, 0)), labels, counted, jnp.float32(temperature)))
         flat, of = logits[counted] / temperature, labels[counted]
         curve = Curve("test", {}, np.array([temperature]), nll[None], count[None], confidence[None], correct[None])
@@ -105,9 +105,9 @@ def folder(tmp_path, monkeypatch):
 def test_a_missing_sacrebleu_is_told_before_the_training(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     study._metrics.cache_clear()
-    translation.check(types.SimpleNamespace(text=None))
+    translation_study.check(types.SimpleNamespace(text=None))
     with pytest.raises(UserError, match="BLEU needs sacrebleu: pip install"):
-        translation.check(types.SimpleNamespace(text="some"))
+        translation_study.check(types.SimpleNamespace(text="some"))
 
 
 def test_a_run_from_text_to_report(folder, tmp_path, capsys):
