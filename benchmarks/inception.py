@@ -25,7 +25,7 @@ parser.add_argument("--peak", type=float, help="TFLOP/s")
 flags = parser.parse_args()
 if flags.cores:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-flags.cores:])
-xla_flags.set_cpu_flags()
+xla_flags.set_cpu_flags("inception_v4")
 xla_flags.reuse_freed_memory()
 
 import jax  # noqa: E402  (the flags above must be set first)

@@ -39,7 +39,7 @@ NETWORKS = {
     "resnet": ("resnet", dict(style="he", widths=(16, 32, 64), blocks=9), (32, 32, 3)),
     "resnet-t2t": ("resnet", dict(style="tensor2tensor", widths=(32, 64, 128), blocks=9), (32, 32, 3)),
 }
-STEPS = 5  # of a turn
+TURN = 1.0  # seconds: shorter ones see a small network's first steps after the pause, a fifth slower than those of a run
 LEARNING_RATE, MOMENTUM, DECAY, SMOOTHING, CLASSES = 0.01, 0.9, 1e-4, 0.1, 10
 
 
@@ -96,7 +96,8 @@ def torch_step(name, fields, shape, weights, images, labels):
 def interleaved(steps: dict, repetitions: int) -> dict[str, list[float]]:
     """Seconds of each repetition of each step, taken in turns, after two warm-up calls whose losses must agree.
 
-    A turn is a pause, since PyTorch's idle OpenMP threads spin on for 0.2 seconds, an untimed step, and STEPS timed ones.
+    A turn is a pause, since PyTorch's idle OpenMP threads spin on for 0.2 seconds, an untimed step, and timed ones, five or more,
+    until TURN is over.
     """
     losses = {name: [step(), step()][1] for name, step in steps.items()}
     if max(losses.values()) - min(losses.values()) > 2e-3:
@@ -106,10 +107,11 @@ def interleaved(steps: dict, repetitions: int) -> dict[str, list[float]]:
         for name, step in steps.items():
             time.sleep(0.3)
             step()
-            start = time.perf_counter()
-            for _ in range(STEPS):
+            start, taken = time.perf_counter(), 0
+            while taken < 5 or time.perf_counter() - start < TURN:
                 step()
-            seconds[name].append((time.perf_counter() - start) / STEPS)
+                taken += 1
+            seconds[name].append((time.perf_counter() - start) / taken)
     return seconds
 
 

@@ -60,9 +60,8 @@ def run() -> None:
     if _MODE.value == "reproduce":
         return _reproduce(workdir)
     from ls_jax import xla_flags
-    convolutional = _CONFIG.value is None or _CONFIG.value.model.name not in ("mlp", "transformer")
-    if convolutional and _MODE.value != "translate":  # they slow down other networks
-        xla_flags.set_cpu_flags()  # before JAX starts its backends
+    if _CONFIG.value is not None:
+        xla_flags.set_cpu_flags(_CONFIG.value.model.name)  # before JAX starts its backends
     xla_flags.reuse_freed_memory()
     import jax
 

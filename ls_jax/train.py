@@ -85,7 +85,7 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset, devices: list[Any
     mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), rows // config.micro_batches, devices)
     layout = sweep.Layout(mesh, len(hyper.seed), strategy(config, mesh.devices.flat[0].platform))
     try:
-        steps = steps_module.build(config, len(dataset.class_names), split.image_shape)
+        steps = steps_module.build(config, len(dataset.class_names), split.image_shape, meshes.reduction_axis(mesh))
     except (TypeError, ValueError) as error:  # a field that the model does not have, an input that it cannot take
         raise UserError(f"config.model cannot be built on {dataset.name}: {error}") from error
     return Run(config, dataset, layout, hyper, steps, Evaluator(steps, layout, split.rows(config.evaluate.batch_size)))

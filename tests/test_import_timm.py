@@ -33,6 +33,20 @@ def randomize(network, torch):
                 torch.nn.init.uniform_(tensor, low, high)
 
 
+def measure(network, torch, images):
+    """Running statistics near those of the images at every layer: else their difference is lost in a deep random network."""
+    network.train()
+    with torch.no_grad():
+        norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
+        network(images)
+        for norm in norms:
+            norm.running_mean += norm.running_var.sqrt() * torch.empty_like(norm.running_mean).uniform_(-0.5, 0.5)
+            norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.5, 2.0)
+    network.eval()
+
+
 def pictures(size, count=2):
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
 
@@ -51,15 +65,17 @@ def test_inception_gives_timms_logits_and_features(config, tmp_path):
     """Through file and checkpoint, at every layer's random statistics."""
     timm = timm_stand_in.timm()
     import torch
-    network = timm.create_model("inception_v4", pretrained=False, num_classes=10).eval()
+    network = timm.create_model("inception_v4", pretrained=False, num_classes=10)
     randomize(network, torch)
+    images = pictures(75)
+    inputs = torch.tensor(images / np.float32(127.5) - 1).permute(0, 3, 1, 2)
+    measure(network, torch, inputs)
     safetensors.save_file({name: tensor.numpy() for name, tensor in network.state_dict().items()}, tmp_path / "timm.safetensors")
     config.model = dict(name="inception_v4")
     config.data.update(image_size=75, normalize="symmetric")
     import_timm.run([str(tmp_path / "timm.safetensors")], tmp_path / "run", config)
-    images = pictures(75)
     with torch.no_grad():
-        maps = network.forward_features(torch.tensor(images / np.float32(127.5) - 1).permute(0, 3, 1, 2))
+        maps = network.forward_features(inputs)
         features, logits = maps.mean((2, 3)), network.forward_head(maps)
     output = predicted(tmp_path / "run", config, images, 10)
     assert output.features.shape == (2, 1536)

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from ls_jax import xla_flags
 
-NAME = "xla_cpu_experimental_ynn_fusion_type"
+NAME = xla_flags.FUSION_TYPE
 
 
 def test_user_flags_are_kept(monkeypatch):
@@ -25,8 +27,28 @@ def test_flags_are_appended_once(monkeypatch):
 
 def test_unknown_flags_are_left_out(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setattr(xla_flags, "CPU_FLAGS", {"xla_cpu_no_such_flag": "true", NAME: "NO_SUCH_WORD"})
+    monkeypatch.setattr(xla_flags, "RESIDUAL", ("NO_SUCH_WORD",))
     xla_flags.set_cpu_flags()
+    assert os.environ["XLA_FLAGS"] == ""
+    monkeypatch.undo()
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(xla_flags, "FUSION_TYPE", "xla_cpu_no_such_flag")
+    xla_flags.set_cpu_flags()
+    assert os.environ["XLA_FLAGS"] == ""
+
+
+@pytest.mark.parametrize("network, kinds", [("resnet", ["DOT", "ELTWISE", "REDUCE"]), ("a_users_own", ["DOT", "ELTWISE", "REDUCE"]),
+                                            ("inception_v4", ["DOT", "REDUCE"])])
+def test_flags_of_a_network(monkeypatch, network, kinds):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    xla_flags.set_cpu_flags(network)
+    assert os.environ["XLA_FLAGS"] == f"--{NAME}=" + ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds)
+
+
+@pytest.mark.parametrize("network", ["mlp", "transformer"])
+def test_other_networks_keep_the_defaults(monkeypatch, network):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    xla_flags.set_cpu_flags(network)
     assert os.environ["XLA_FLAGS"] == ""
 
 
