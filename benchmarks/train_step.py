@@ -15,8 +15,7 @@ import time
 
 from ls_jax import xla_flags
 
-if "--models=mlp" not in sys.argv:  # as ls_jax.main does
-    xla_flags.set_cpu_flags()
+xla_flags.set_cpu_flags("mlp" if "--models=mlp" in sys.argv else "resnet")  # AlexNet's are a ResNet's
 xla_flags.reuse_freed_memory()
 
 import jax  # noqa: E402  (the flags above must be set first)
