@@ -96,7 +96,7 @@ def map_shards(f: Any, mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
 
 
 def reduction_axis(mesh: Mesh) -> str | None:
-    """The axis to reduce over, None where a batch is one shard: XLA:CPU copies what it reduces over one device, a tenth of an MLP's step."""
+    """The axis to reduce over, None where a batch is one shard: over one device XLA:CPU copies it all, a tenth of an MLP's step."""
     return "data" if mesh.shape["data"] > 1 else None
 
 
