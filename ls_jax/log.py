@@ -4,12 +4,14 @@ Files are written by one process, the primary. On a resume they are cut back to 
 killed and resumed leaves the rows of one that was not.
 """
 import contextlib
+import functools
 import json
 import math
 import os
 import pathlib
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
@@ -138,16 +140,16 @@ class TensorBoard:
         Raises:
             UserError: the disk is full or the file cannot be written.
         """
-        from tensorboardX.proto.event_pb2 import Event, SessionLog  # here: this takes a second where PyTorch is installed
-        from tensorboardX.proto.summary_pb2 import Summary
+        events, summaries, _ = _tensorboard()
         with _writing(self._directory / run):
             if run not in self._files:
                 self._files[run] = self._open(run)
-                self._event(run, Event(file_version="brain.Event:2"))
+                self._event(run, events.Event(file_version="brain.Event:2"))
                 if self._first_step:
-                    self._event(run, Event(step=self._first_step + 1, session_log=SessionLog(status=SessionLog.START)))
-            values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-            self._event(run, Event(step=step, summary=Summary(value=values)))
+                    restart = events.SessionLog(status=events.SessionLog.START)
+                    self._event(run, events.Event(step=self._first_step + 1, session_log=restart))
+            values = [summaries.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+            self._event(run, events.Event(step=step, summary=summaries.Summary(value=values)))
 
     def close(self) -> None:
         """Close the files."""
@@ -162,12 +164,30 @@ class TensorBoard:
 
     def _event(self, run: str, event: Any) -> None:
         """Append an event in the TFRecord framing: length, its checksum, data, its checksum."""
-        from tensorboardX.record_writer import masked_crc32c
+        *_, records = _tensorboard()
         event.wall_time = time.time()
         data = event.SerializeToString()
         length = struct.pack("<Q", len(data))
-        self._files[run].write(length + struct.pack("<I", masked_crc32c(length)) + data
-                               + struct.pack("<I", masked_crc32c(data)))
+        self._files[run].write(length + struct.pack("<I", records.masked_crc32c(length)) + data
+                               + struct.pack("<I", records.masked_crc32c(data)))
+
+
+@functools.cache
+def _tensorboard() -> tuple[Any, Any, Any]:
+    """tensorboardX's modules of events, of summaries and of records.
+
+    Where PyTorch is installed, tensorboardX imports it, for an annotation: two seconds and 200 MB that a run need not spend.
+    """
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None
+    try:
+        from tensorboardX import record_writer
+        from tensorboardX.proto import event_pb2, summary_pb2
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return event_pb2, summary_pb2, record_writer
 
 
 def run_names(members: Sequence[Mapping[str, Any]]) -> list[str]:
