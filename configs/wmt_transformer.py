@@ -34,8 +34,8 @@ def get_config(variant: str = ""):
     if variant == "smoke":
         config.model.update(layers=1, width=16, feed_forward=32, heads=2)
         configs.smoke(config)
-        config.data.vocabulary = 600
-        config.batch_size = 2 * 256
+        config.data.update(vocabulary=600, row_length=64)
+        config.batch_size = 4 * 64
         config.evaluate.tokens = 512
         config.translation.update(temperatures=(0.5, 1.0), decoded=(0.5, 1.0), beams=(2, 1), extra=4, sentences=4)
     return config

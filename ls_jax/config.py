@@ -212,9 +212,11 @@ def smoke(config: ml_collections.ConfigDict) -> None:
     config.batch_size = 16
     config.sweep.seed = (0,)
     config.data.train_examples = 200
-    config.data.holdout = min(config.data.holdout, 500)
+    config.data.holdout = min(config.data.holdout, 100)
     config.evaluate.every = config.checkpoint.every = config.log.every = 3
     config.evaluate.train_examples = 200
+    if not config.data.vocabulary:
+        config.evaluate.batch_size = 100
     config.information.update(examples=40, views=6)
     config.transfer.examples = 200
     config.checkpoint.keep_every = config.checkpoint.keep_every and 3

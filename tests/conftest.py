@@ -7,7 +7,7 @@ from ls_jax import xla_flags
 
 xla_flags.set_cpu_flags()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "ls_jax-test-compilations"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # a third less time, most of which is compiling; 0: as users run it
 
 import jax  # noqa: E402
@@ -29,7 +29,7 @@ def optimized():
 
 @pytest.fixture
 def tiny():
-    """A config that trains in seconds: two members on the digits."""
+    """A config that trains in seconds: two members on the digits, on one device."""
     from ls_jax import config as configs
     config = configs.default()
     config.steps, config.batch_size = 8, 16
@@ -37,4 +37,5 @@ def tiny():
     config.model = dict(name="mlp", hidden=(16, 16), init_std=None)
     config.evaluate.train_examples = 100
     config.log.update(every=4, tensorboard=False)
+    config.mesh.update(member=1, data=1)
     return config

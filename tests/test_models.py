@@ -347,7 +347,8 @@ def test_inception_is_timms():
 def test_inceptions_auxiliary_classifier_is_for_training():
     """On 299 pixels its convolution covers 5x5 positions, as in TF-slim; on small pictures it covers what there is."""
     new = lambda size: nnx.eval_shape(lambda: models.build(
-        "inception_v4", num_classes=1001, image_shape=(size, size, 3), rngs=nnx.Rngs(0), auxiliary=True, dropout=0.0))
+        "inception_v4", num_classes=1001, image_shape=(size, size, 3), rngs=nnx.Rngs(0), blocks=(0, 1, 0), auxiliary=True,
+        dropout=0.0))
     assert new(299).auxiliary.whole.conv.kernel.shape == (5, 5, 128, 768)
     for size in (75, 139):
         images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
