@@ -7,6 +7,11 @@ trains with. On a CPU both compute in float32, PyTorch eagerly in channels_last;
 keeps both to so many; processor time matters less than wall time where other work runs beside. --tfds also trains on the imagenet2012
 that is prepared there, read as a run reads it, and prints the share of the steps' time that is spent waiting for pictures. --peak, of
 the device, gives the share of it that is used. A ratio above 1 means that ls_jax is faster; without timm only ls_jax is timed.
+
+On one core of an AMD EPYC with jax 0.10.2, XLA's convolutions and products take 95 % of a prediction and 86 % of a training step (traced
+under XLA_FLAGS=--xla_cpu_enable_xprof_traceme=true); of the rest, transpositions for the kernels' gradients are 6 % of the step. Tried
+without gain: 1x1 convolutions as products (training 0.85 to 0.99 × as fast, though alone their kernels' gradients are 1.4 ×), a block's 1x1
+convolutions as one (0.93 ×), and activations kept from being computed anew in each transposition (0.95 ×).
 """
 import argparse
 import os
