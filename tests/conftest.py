@@ -29,7 +29,7 @@ def optimized():
 
 @pytest.fixture
 def tiny():
-    """A config that trains in seconds: two members on the digits, on one device."""
+    """A config that trains in seconds: two members on the digits."""
     from ls_jax import config as configs
     config = configs.default()
     config.steps, config.batch_size = 8, 16
@@ -37,5 +37,4 @@ def tiny():
     config.model = dict(name="mlp", hidden=(16, 16), init_std=None)
     config.evaluate.train_examples = 100
     config.log.update(every=4, tensorboard=False)
-    config.mesh.update(member=1, data=1)
     return config

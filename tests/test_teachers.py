@@ -14,8 +14,8 @@ from ls_jax.data import memory, order
 from ls_jax.errors import UserError
 from tests.test_train import ROOT, environment, finish, same_states, wait_for_step
 
-COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_distill.py:smoke", "--mode=train", "--config.steps=120",
-           "--config.checkpoint.every=20", "--config.distill.teachers.mlp.steps=120", "--config.distill.teachers.mlp.checkpoint.every=20",
+COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_distill.py:smoke", "--mode=train", "--config.steps=200",
+           "--config.checkpoint.every=7", "--config.distill.teachers.mlp.steps=200", "--config.distill.teachers.mlp.checkpoint.every=7",
            "--config.distill.teachers.mlp.sweep.alpha=(0.0,0.3)", "--config.distill.students.baseline.alpha=(0.0,)",
            "--config.data.augment=shift"]  # so that the teachers are asked
 

@@ -16,7 +16,7 @@ from ls_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_mlp.py:smoke", "--config.steps=300", "--config.batch_size=8",
-           "--config.checkpoint.every=20", "--config.log.every=10", "--config.evaluate.every=50", "--mode=train"]
+           "--config.checkpoint.every=7", "--config.log.every=10", "--config.evaluate.every=50", "--mode=train"]
 
 
 def same_states(a, b):
