@@ -171,7 +171,7 @@ class Checkpoints:
             kept = [ocp.checkpoint_managers.LatestN(self._keep)]
             if self._keep_every:
                 kept.append(ocp.checkpoint_managers.EveryNSteps(self._keep_every))
-            self._manager = ocp.CheckpointManager(self.directory, options=ocp.CheckpointManagerOptions(
+            self._manager = ocp.CheckpointManager(self.directory, handler_registry=disk.writers(), options=ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(kept),
                 cleanup_tmp_directories=True))
         return self._manager

@@ -23,7 +23,6 @@ from ls_jax import (
 )
 from ls_jax import config as configs
 from ls_jax import mesh as meshes
-from ls_jax import report as reports
 from ls_jax import train as training
 from ls_jax.data import Pictures, TextSplit, memory
 from ls_jax.errors import UserError
@@ -34,7 +33,6 @@ from ls_jax.studies import (
     distillation_records,
     paper_claims,
     projection,
-    projection_plot,
     representation_records,
     triples,
 )
@@ -52,8 +50,8 @@ def measure(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[re
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-    """Train, or resume what the workdir holds, and leave the checkpoint."""
-    this = _taught(prepare(config, workdir), workdir, run, "report.html")
+    """Train, or resume what the workdir holds, and leave the checkpoint. A distillation first measures its teachers, for `study`."""
+    this = _taught(prepare(config, workdir), workdir, measure, "results.json")
     with _recorded(this, workdir):
         training.train(this, workdir)
 
@@ -76,6 +74,7 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 def report(workdirs: list[pathlib.Path]) -> None:
     """Write the report again from the results, predictions and logs that the workdirs hold; of several, one about all."""
+    from ls_jax import report as reports  # with matplotlib, for which training need not wait
     print(f"report: {reports.write(workdirs[0] if len(workdirs) == 1 else workdirs)}")
 
 
@@ -166,6 +165,7 @@ def _present(this, records, workdir):
     """Print the accuracy tables and the claims' verdicts, and write the report."""
     if not meshes.is_primary():
         return
+    from ls_jax import report as reports
     for split in this.dataset.splits:
         if split != "train" and results.select(records, study="accuracy", split=split):
             print(accuracy.table(records, split))
@@ -229,7 +229,7 @@ def _predict(this, states, diverged, workdir):
 def _shown(this, split):
     """The examples of a streamed split whose features are kept: of the classes that are projected, as many as a figure shows."""
     classes = sorted({k for triple in _triples(this.config, this.dataset) for k in triple})
-    return split.find(classes, projection_plot.EXAMPLES) if classes else ()
+    return split.find(classes, projection.EXAMPLES) if classes else ()
 
 
 def _all_tokens(this, states, name, split, arrays):

@@ -75,12 +75,13 @@ def run() -> None:
 
 
 def _work(workdir):
-    from ls_jax import analyze, experiment
+    from ls_jax import experiment
     if _MODE.value == "report":
         experiment.report([pathlib.Path(part) for part in _WORKDIR.value.split(",")])
     elif _MODE.value == "analyze":
         if _PREDICTIONS.value is None:
             raise UserError("--predictions=FILE.npz is missing: a file with the arrays logits and labels")
+        from ls_jax import analyze
         print(f"report: {analyze.run(pathlib.Path(_PREDICTIONS.value), workdir)}")
     elif _MODE.value == "translate":
         _translate(workdir)

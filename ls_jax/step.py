@@ -15,7 +15,7 @@ from ls_jax import losses, metrics, models, optim, rng
 from ls_jax import mesh as meshes
 from ls_jax.data import augment
 from ls_jax.data.tokens import Tokens
-from ls_jax.models import Output
+from ls_jax.models import Output, layers
 from ls_jax.state import Distillation, Hyper, State
 
 
@@ -142,7 +142,7 @@ def network(config: ml_collections.ConfigDict, num_classes: int, shape: tuple[in
             axis_name: str | None) -> tuple[Any, Any]:
     """(graph definition, key -> (params, stats)) of the config's model on images of this shape, or on Tokens."""
     new_model = lambda key: models.build(**config.model, num_classes=num_classes, image_shape=shape,
-                                         dtype=jnp.dtype(config.dtype), axis_name=axis_name, rngs=nnx.Rngs(key))
+                                         dtype=jnp.dtype(config.dtype), axis_name=axis_name, rngs=layers.parameter_keys(key))
     new_weights = lambda key: tuple(nnx.to_pure_dict(part) for part in nnx.split(new_model(key), nnx.Param, nnx.BatchStat)[1:])
     return nnx.graphdef(nnx.eval_shape(lambda: new_model(jax.random.key(0)))), new_weights
 

@@ -64,7 +64,9 @@ def test_smoke_runs_from_start_to_records(path, tmp_path, stand_in):
     """Up to what the report is made of, which takes as long again, and which other tests make of each kind of run."""
     config = configs.load(path, "smoke")
     config.sweep.alpha = (0.1,)
-    config.mesh.update(member=1, data=1)  # several devices have tests of their own
+    teachers = config.distill.teachers.values() if config.get("distill") else ()
+    for each in (config, *teachers):
+        each.mesh.update(member=1, data=1)  # several devices have tests of their own
     assert results.select(experiment.measure(config, tmp_path), study="accuracy")
 
 

@@ -24,7 +24,7 @@ def split(name, shape=(8, 8, 1), seed=0, classes=10, **fields):
     """Graph definition and pure dicts (params, stats) of a freshly built model."""
 
     def new(key):
-        return models.build(name, num_classes=classes, image_shape=shape, rngs=nnx.Rngs(key), **fields)
+        return models.build(name, num_classes=classes, image_shape=shape, rngs=layers.parameter_keys(key), **fields)
 
     def states(key):
         return [nnx.to_pure_dict(state) for state in nnx.split(new(key), nnx.Param, nnx.BatchStat)[1:]]
@@ -64,6 +64,16 @@ def torch_twin(case, params, stats):
     name, fields, shape = case
     twin = torch_models.port(torch_models.MODELS[name](10, shape, **fields), params, stats)
     return torch, twin
+
+
+def test_parameter_keys_are_those_of_nnx():
+    def draw(rngs):
+        return jnp.stack([jax.random.key_data(rngs.params()) for _ in range(3)])
+
+    key = jax.random.key(3)
+    traced = jax.jit(lambda key: draw(layers.parameter_keys(key)))
+    np.testing.assert_array_equal(draw(layers.parameter_keys(key)), draw(nnx.Rngs(key)))
+    np.testing.assert_array_equal(traced(key), draw(nnx.Rngs(key)))
 
 
 @pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
@@ -337,7 +347,8 @@ def test_bad_input_is_named(name, fields, message):
 
 def test_inception_is_timms():
     """42,679,816 parameters and 1,536 features, as timm's (tests/test_import_timm.py compares their values)."""
-    model = nnx.eval_shape(lambda: models.build("inception_v4", num_classes=1000, image_shape=(299, 299, 3), rngs=nnx.Rngs(0)))
+    build = partial(models.build, "inception_v4", num_classes=1000, image_shape=(299, 299, 3))
+    model = nnx.eval_shape(lambda: build(rngs=layers.parameter_keys(jax.random.key(0))))
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) == 42_679_816
     images = jax.ShapeDtypeStruct((2, 299, 299, 3), jnp.float32)
     output = jax.eval_shape(lambda model, images: model(images, train=False), model, images)

@@ -20,3 +20,9 @@ def test_pyplot_does_not_hear_of_figures(tmp_path):
 def test_the_backend_stays_the_callers():
     program = "import matplotlib; matplotlib.use('svg'); import ls_jax.studies.plots; print(matplotlib.get_backend())"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "svg\n"
+
+
+def test_files_for_papers_hold_truetype_fonts(tmp_path):
+    """Conferences refuse Type 3."""
+    _, file = plots.save(plots.learning_curves(ROWS, "test"), tmp_path / "curves")
+    assert b"/CIDFontType2" in file.read_bytes() and b"/Type3" not in file.read_bytes()

@@ -214,7 +214,7 @@ def test_both_stages_resume_after_kill(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for workdir in (killed / "teachers" / "mlp", killed):
         process = start(killed)
-        wait_for_step(workdir, 30, seconds=400)  # of the students' the teachers' studies and report come first
+        wait_for_step(workdir, 30, seconds=400)  # of the students' the teachers' studies come first
         process.kill()
         process.wait()
     output = finish(start(killed), seconds=600)

@@ -25,6 +25,24 @@ class Output(NamedTuple):
     auxiliary_logits: Float[Array, "*batch classes"] | None = None
 
 
+class KeyStream(nnx.RngStream):
+    """The keys of nnx.RngStream, whose count is set whole: nnx sets it by index and asks each tracer for its sharding, which JAX answers
+    with an error message of a page, half the time that a deep network is built in."""
+
+    def __call__(self) -> Key[Array, ""]:
+        """The next key."""
+        key = jax.random.fold_in(self.key[...], self.count[...])
+        self.count.set_value(self.count[...] + 1)
+        return key
+
+
+def parameter_keys(key: Key[Array, ""]) -> nnx.Rngs:
+    """`nnx.Rngs(key)`, faster under a trace."""
+    rngs = nnx.Rngs(key)
+    rngs.default = KeyStream(key, tag="default")
+    return rngs
+
+
 def dropout(
     x: Float[Array, " batch *features"], rate: float, keys: Key[Array, " batch"]
 ) -> Float[Array, " batch *features"]:

@@ -11,7 +11,7 @@ import ml_collections
 from ls_jax import data, log, predictions, results, sweep
 from ls_jax.errors import UserError
 from ls_jax.report import calibration, distillation, explorer, representation, sections, translation
-from ls_jax.studies import plots, projection_plot, triples
+from ls_jax.studies import plots, projection, projection_plot, triples
 
 HERE = pathlib.Path(__file__).parent
 
@@ -115,7 +115,7 @@ def _projection(run, share):
     if found:
         drawn, _ = plots.save(projection_plot.figure(found), run.workdir / "figures" / "projection")
         seed = run.rows[projection_plot.chosen_members(run.workdir, run.rows, run.held_out)[0]].get("seed")
-        parts.append(sections.figure(drawn, f"At most {projection_plot.EXAMPLES} examples a class on the plane through the three "
+        parts.append(sections.figure(drawn, f"At most {projection.EXAMPLES} examples a class on the plane through the three "
                                      "classes' templates (bias included); axes are shared by each pair of columns"
                                      f"{'' if seed is None else f'; seed {seed}'}."))
     parts.append(sections.projection_table(run.records))

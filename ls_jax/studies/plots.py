@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 STYLE = {
     "font.size": 10, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "grid.alpha": 0.25, "legend.frameon": False, "figure.dpi": 144, "savefig.bbox": "tight", "pdf.fonttype": 42,
+    "grid.alpha": 0.25, "legend.frameon": False, "figure.dpi": 144,
 }
+FONTS = {"pdf.fonttype": 42}  # TrueType: conferences refuse matplotlib's default, Type 3
 
 
 def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
@@ -23,9 +24,10 @@ def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
     files = [path.with_suffix(suffix) for suffix in (".png", ".pdf")]
     if figure.get_layout_engine():
         figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")  # so that it is not laid out again, twice for each file
-    for file in files:
-        figure.savefig(file)
+        figure.set_layout_engine(None)  # so that it is not laid out again, and drawn once more, for each file
+    with rc_context(FONTS):
+        for file in files:
+            figure.savefig(file)
     return files
 
 

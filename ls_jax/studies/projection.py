@@ -40,6 +40,7 @@ from ls_jax.studies.triples import Triple
 
 QUANTITIES = ("spread ratio", "centroid variation", "wrong-class spread", "centroid distance")
 ALL = "all triples"
+EXAMPLES = 100    # of each class in a figure, as the paper
 BLOCK = 1 << 22  # numbers in a block of logits or features, which is read and held as float64
 
 

@@ -12,7 +12,6 @@ from ls_jax.studies import projection
 from ls_jax.studies.plots import COLOURS, STYLE, rc_context, subplots
 from ls_jax.studies.triples import Triple, short
 
-EXAMPLES = 100    # of each class, as the paper
 SMOOTHING = 0.1   # the paper's
 MARKERS = ("o", "^", "s")
 SPLIT_TITLES = {"train": "Training", "validation": "Validation", "test": "Test"}
@@ -62,7 +61,7 @@ def row(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triple: 
     return Row(label, names, panels, len(splits)) if any(len(panel.points) for panel in panels) else None
 
 
-def panel(arrays: Mapping[str, Any], triple: Triple, title: str, examples: int = EXAMPLES) -> Panel:
+def panel(arrays: Mapping[str, Any], triple: Triple, title: str, examples: int = projection.EXAMPLES) -> Panel:
     """Evenly spaced examples of three classes on their plane, as a note the spread ratio over all of theirs, or which have none.
 
     Raises:
