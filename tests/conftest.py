@@ -6,6 +6,7 @@ import tempfile
 from ls_jax import xla_flags
 
 xla_flags.set_cpu_flags()
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers have a core each: NumPy's and PyTorch's threads would spin, waiting for each other
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "ls_jax-test-compilations"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # a third less time, most of which is compiling; 0: as users run it

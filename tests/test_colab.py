@@ -16,7 +16,7 @@ SHORTER = {  # what the test replaces in a notebook: longer training, more seeds
     "02_calibration": {"= 400, 0, False": "= 50, 0, False"},
     "03_distillation": {'= 500, 0, False, "vmap"': '= 50, 0, False, "vmap"'},
     "04_information_and_collapse": {"= 2000, 0, False": "= 500, 0, False"},
-    "05_translation": {"seed=(0, 1, 2)": "seed=(0,)", "= 300, 512, False": "= 30, 512, False",
+    "05_translation": {"test=200": "test=50", "seed=(0, 1, 2)": "seed=(0,)", "= 300, 512, False": "= 30, 512, False",
                        "(0.5, 0.8, 1.0, 1.2, 1.5, 2.0)": "(0.5, 1.0)"},
 }
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
