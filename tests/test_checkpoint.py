@@ -258,7 +258,7 @@ def test_another_model_is_told_apart(two: Any, change: Any, message: str) -> Non
 
 def test_checksum_is_the_same_for_every_sharding_and_in_numpy() -> None:
     state = everything(3)
-    expected = [int(checkpoint_format.checksum(np.asarray(x), np)) for x in jax.tree.leaves(state)]
+    expected = [checkpoint_format.checksum_on_host(np.asarray(x)) for x in jax.tree.leaves(state)]
     assert len(set(expected)) == len(expected)
     for sharded in (on(state, 1, 1), on(state, 4, 2), on(state, 2, 4, P()), on(state, 2, 2, P("data"))):
         assert [int(jax.jit(checkpoint_format.checksum)(x)) for x in jax.tree.leaves(sharded)] == expected
@@ -276,7 +276,16 @@ def test_checksum_by_the_definition() -> None:
         word = (word ^ word >> 16) * 0x85EBCA6B % 2**32
         word = (word ^ word >> 13) * 0xC2B2AE35 % 2**32
         total += word ^ word >> 16
-    assert int(checkpoint_format.checksum(jnp.asarray(x))) == total % 2**32
+    assert int(checkpoint_format.checksum(jnp.asarray(x))) == checkpoint_format.checksum_on_host(x) == total % 2**32
+
+
+def test_checksum_of_several_blocks_and_small_words(monkeypatch) -> None:
+    monkeypatch.setattr(checkpoint_format, "BLOCK", 7)
+    rng = np.random.default_rng(0)
+    for x in (rng.normal(size=(5, 6, 7)), rng.normal(size=(7, 14)).T, rng.normal(size=50) > 0, rng.normal(size=())):
+        for dtype in (bool,) if x.dtype == bool else (np.float32, jnp.bfloat16, np.int8):
+            x = x.astype(dtype)
+            assert checkpoint_format.checksum_on_host(x) == int(checkpoint_format.checksum(jnp.asarray(x)))
 
 
 def test_checksum_sees_each_bit_and_place() -> None:
@@ -285,10 +294,10 @@ def test_checksum_sees_each_bit_and_place() -> None:
     others = [x ^ (np.arange(24).reshape(4, 6) == place).astype(np.uint32) * np.uint32(1 << bit)
               for place in (0, 7, 23) for bit in range(32)]
     others += [x[::-1], x[:, ::-1], np.roll(x, 1), np.where(x == x[0, 0], x[1, 1], np.where(x == x[1, 1], x[0, 0], x))]
-    sums = [int(checkpoint_format.checksum(other, np)) for other in [x, *others]]
+    sums = [checkpoint_format.checksum_on_host(other) for other in [x, *others]]
     assert len(set(sums)) == len(sums)
     signed = np.array([1.0, -1.0], np.float32)  # they differ in the highest bit alone, which a weighted sum can miss
-    assert checkpoint_format.checksum(signed, np) != checkpoint_format.checksum(signed[::-1], np)
+    assert checkpoint_format.checksum_on_host(signed) != checkpoint_format.checksum_on_host(signed[::-1])
 
 
 SAVE_UNDER_A_LIMIT = """

@@ -57,13 +57,16 @@ def batch_of(shape, size=4, seed=1):
     return np.random.default_rng(seed).normal(size=(size, *shape)).astype(np.float32)
 
 
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="compares with PyTorch: pip install -e '.[peers]'")
+
+
 def torch_twin(case, params, stats):
-    torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install -e '.[peers]'")
     from benchmarks import torch_models
 
     name, fields, shape = case
-    twin = torch_models.port(torch_models.MODELS[name](10, shape, **fields), params, stats)
-    return torch, twin
+    return torch_models.port(torch_models.MODELS[name](10, shape, **fields), params, stats)
 
 
 def test_parameter_keys_are_those_of_nnx():
@@ -78,12 +81,12 @@ def test_parameter_keys_are_those_of_nnx():
 
 @pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
-def test_equals_pytorch(case, train):
+def test_equals_pytorch(torch, case, train):
     """Logits, features, gradients and, in training, the new running statistics."""
     name, fields, shape = case
     graphdef, params, stats = split(name, shape, **fields)
     params, stats = randomize(params, stats)
-    torch, twin = torch_twin(case, params, stats)
+    twin = torch_twin(case, params, stats)
     images, weights = batch_of(shape), batch_of((10,), seed=2)
 
     def objective(params):
@@ -130,14 +133,14 @@ def compare_statistics(new, old, twin, samples):
 
 
 @pytest.mark.parametrize("style, widths", [("tensor2tensor", (32, 64, 128)), ("he", (16, 32, 64))])
-def test_full_depth_equals_pytorch(style, widths):
+def test_full_depth_equals_pytorch(torch, style, widths):
     """All 56 layers, in evaluation; statistics are those of a batch, so that activations keep their scale."""
     case = ("resnet", dict(widths=widths, style=style), (32, 32, 3))
     graphdef, params, stats = split(*case[::2], **case[1])
     images = batch_of((32, 32, 3), size=2)
     for _ in range(2):
         _, stats = jax.jit(lambda stats: apply(graphdef, params, stats, images, True))(stats)
-    torch, twin = torch_twin(case, params, stats)
+    twin = torch_twin(case, params, stats)
     output, _ = jax.jit(lambda stats: apply(graphdef, params, stats, images, False))(stats)
     with torch.no_grad():
         logits, features = twin.eval()(torch.tensor(images).permute(0, 3, 1, 2))

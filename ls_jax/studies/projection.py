@@ -33,7 +33,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from scipy import sparse
-from scipy.spatial import distance
 
 from ls_jax import predictions, results
 from ls_jax.studies.triples import Triple
@@ -193,6 +192,8 @@ def _wrong_classes(distances, own):
 
 def _edges(centroids):
     """Over all triangles: the mean edge, the mean squared edge and the mean of a triangle's sample variance of edges."""
+    from scipy.spatial import distance  # here, since it takes a tenth of the command's start
+
     m, sums, squares = len(centroids), [], 0.0
     for rows in blocks(m, m):
         edges = distance.cdist(centroids[rows], centroids)
