@@ -3,10 +3,12 @@
     PYTHONPATH=. python benchmarks/train_step.py --models mlp,alexnet,resnet --repetitions 15 --members 4
 
 One step is forward, smoothed cross-entropy, backward, SGD with Nesterov momentum and weight decay. ls_jax runs the step that it
-trains with (gather by example id, metrics and divergence check included); PyTorch runs eagerly, convolutions in channels_last,
-without reading data. On two cores of an AMD EPYC the MLP's products alone take 8 ms of the 12 to 13 of any of them. "plain JAX" is the network in the step that a script of a few lines would have, without any of that. A ratio
-above 1 means that ls_jax is faster. --members also times a sweep of so many, per member and
-relative to a solo step, for each strategy of `config.members`. Without PyTorch only ls_jax is timed.
+trains with (gather by example id, metrics and divergence check included); "plain JAX" is the same network in the step that a script
+of a few lines would have, without any of that; PyTorch runs eagerly, convolutions in channels_last. Neither reads data. A ratio above
+1 means that ls_jax is faster. --members also times a sweep of so many, per member and relative to a solo step, for each strategy of
+`config.members`. Without PyTorch it is left out.
+
+What bounds the MLP (two cores of an AMD EPYC): its products alone take 8 ms at the speed of either library, of the 12 to 13 of a step.
 """
 import argparse
 import os
