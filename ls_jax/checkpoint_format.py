@@ -51,10 +51,7 @@ def checksum(x: Shaped[Array, "..."]) -> UInt32[Array, ""]:
     for axis, size in enumerate(x.shape):
         stride = math.prod(x.shape[axis + 1:]) * GOLDEN_RATIO % 2**32
         index += (jnp.arange(size, dtype=np.uint32) * np.uint32(stride)).reshape((size,) + (1,) * (x.ndim - axis - 1))
-    words = words ^ index
-    words = (words ^ words >> 16) * np.uint32(0x85EBCA6B)
-    words = (words ^ words >> 13) * np.uint32(0xC2B2AE35)
-    return (words ^ words >> 16).sum(dtype=np.uint32)
+    return _mixed(words ^ index).sum(dtype=np.uint32)
 
 
 def checksum_on_host(x: Shaped[np.ndarray, "..."]) -> int:
@@ -64,21 +61,26 @@ def checksum_on_host(x: Shaped[np.ndarray, "..."]) -> int:
     places = np.arange(min(len(flat), BLOCK), dtype=np.uint32) * np.uint32(GOLDEN_RATIO)
     for start in range(0, len(flat), BLOCK):
         words = flat[start:start + BLOCK].astype(np.uint32)
-        words ^= places[:len(words)] + np.uint32(start * GOLDEN_RATIO % 2**32)
-        words ^= words >> 16
-        words *= np.uint32(0x85EBCA6B)
-        words ^= words >> 13
-        words *= np.uint32(0xC2B2AE35)
-        words ^= words >> 16
-        total += int(words.sum(dtype=np.uint64))
+        index = places[:len(words)] + np.uint32(start * GOLDEN_RATIO % 2**32)
+        total += int(_mixed(words ^ index).sum(dtype=np.uint64))
     return total % 2**32
+
+
+def _mixed(words: Any) -> Any:
+    """MurmurHash3's finalizer of uint32 words, NumPy's or JAX's."""
+    words = (words ^ words >> 16) * np.uint32(0x85EBCA6B)
+    words = (words ^ words >> 13) * np.uint32(0xC2B2AE35)
+    return words ^ words >> 16
 
 
 _checksum = jax.jit(checksum)  # one small program per shape and dtype: for all leaves at once it compiles for seconds
 
 
 def _checksums(leaves: dict[str, Any]) -> dict[str, int]:
-    """One after another: on a CPU of several devices, programs in flight together wait for each other's collectives for ever."""
+    """On the host where that is the device.
+
+    Else one after another: on CPUs of several devices, programs in flight together wait for each other's collectives for ever.
+    """
     here = jax.default_backend() == "cpu" and jax.process_count() == 1
     return {name: checksum_on_host(np.asarray(x)) if here else int(jax.device_get(_checksum(x))) for name, x in leaves.items()}
 
