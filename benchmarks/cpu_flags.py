@@ -71,7 +71,7 @@ def _captions(batches):
     """A data set of random sentences of Multi30k's lengths."""
     import numpy as np
 
-    from benchmarks.translation import sentences
+    from benchmarks.random_text import sentences
     from ls_jax import data
     from ls_jax.data import packing
     rng = np.random.default_rng(0)

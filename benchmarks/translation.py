@@ -24,6 +24,7 @@ import torch  # noqa: E402
 from flax import nnx  # noqa: E402
 
 from benchmarks import torch_transformer  # noqa: E402
+from benchmarks.random_text import sentences  # noqa: E402
 from ls_jax import config as configs  # noqa: E402
 from ls_jax import data, decoding, mesh, models, sweep, train  # noqa: E402
 from ls_jax.data import memory, packing  # noqa: E402
@@ -35,14 +36,6 @@ SIZES = {
 }
 RATE, SMOOTHING, DROPOUT, ROW = 1e-4, 0.1, 0.1, 64
 EXTRA = 50  # steps that a translation may have more than its source, as `Translator` has it
-
-
-def sentences(rng, count, vocabulary):
-    """Random ids one after another, each sentence closed by END, and how many each has: 15 or so, as Multi30k's."""
-    lengths = np.clip(rng.normal(15, 5, count).round(), 3, 50).astype(np.int32)
-    ids = rng.integers(2, vocabulary, lengths.sum(), dtype=np.int32)
-    ids[np.cumsum(lengths) - 1] = END
-    return ids, lengths
 
 
 class Ours:
