@@ -98,7 +98,7 @@ class Metrics:
             text = self._path.read_text(encoding="utf-8", errors="replace")
             kept = "".join(f"{line}\n" for line in text.splitlines() if _row_step(line) <= step)
             if kept != text:
-                _replace(self._path, kept)
+                write_text(self._path, kept)
 
     def close(self) -> None:
         """Close the file."""
@@ -204,7 +204,7 @@ def write_json(path: str | pathlib.Path, value: Any) -> None:
     Raises:
         UserError: the disk is full or the file cannot be written.
     """
-    _replace(pathlib.Path(path), json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(pathlib.Path(path), json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def plain(value: Any) -> Any:
@@ -220,8 +220,12 @@ def plain(value: Any) -> Any:
     return plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
-def _replace(path: pathlib.Path, text: str) -> None:
-    """Write a file through another that takes its place when it is complete."""
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a file, whole or not at all: through another that takes its place when it is complete.
+
+    Raises:
+        UserError: the disk is full or the file cannot be written.
+    """
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     with _writing(path):
         try:
