@@ -145,9 +145,8 @@ class TensorBoard:
             if run not in self._files:
                 self._files[run] = self._open(run)
                 self._event(run, events.Event(file_version="brain.Event:2"))
-                if self._first_step:
-                    restart = events.SessionLog(status=events.SessionLog.START)
-                    self._event(run, events.Event(step=self._first_step + 1, session_log=restart))
+                restart = events.SessionLog(status=events.SessionLog.START)  # also at step 0, where a killed run may have left events
+                self._event(run, events.Event(step=self._first_step + 1, session_log=restart))
             values = [summaries.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
             self._event(run, events.Event(step=step, summary=summaries.Summary(value=values)))
 
