@@ -12,10 +12,9 @@ import dataclasses
 import statistics
 import time
 
-from ls_jax import xla_flags
+import ls_jax
 
-xla_flags.set_cpu_flags()
-xla_flags.reuse_freed_memory()
+ls_jax.setup("resnet")
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

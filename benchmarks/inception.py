@@ -18,7 +18,7 @@ import os
 import statistics
 import time
 
-from ls_jax import xla_flags
+import ls_jax
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--batch", type=int, default=16)
@@ -30,8 +30,7 @@ parser.add_argument("--peak", type=float, help="TFLOP/s")
 flags = parser.parse_args()
 if flags.cores:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-flags.cores:])
-xla_flags.set_cpu_flags("inception_v4")
-xla_flags.reuse_freed_memory()
+ls_jax.setup("inception_v4")
 
 import jax  # noqa: E402  (the flags above must be set first)
 import numpy as np  # noqa: E402

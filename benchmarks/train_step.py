@@ -11,18 +11,15 @@ of a few lines would have, without any of that; PyTorch runs eagerly, convolutio
 What bounds the MLP (two cores of an AMD EPYC): its products alone take 8 ms at the speed of either library, of the 12 to 13 of a step.
 """
 import argparse
-import os
 import re
 import statistics
 import subprocess
 import sys
 import time
 
-from ls_jax import xla_flags
+import ls_jax
 
-ENVIRONMENT = dict(os.environ)  # without the flags of the network here
-xla_flags.set_cpu_flags("mlp" if re.search(r"--models[= ]mlp( |$)", " ".join(sys.argv)) else "resnet")  # AlexNet's are a ResNet's
-xla_flags.reuse_freed_memory()
+ls_jax.setup((re.search(r"--models[= ](\w+)", " ".join(sys.argv)) or [None, None])[1])
 
 import jax  # noqa: E402  (the flags above must be set first)
 import numpy as np  # noqa: E402
@@ -162,7 +159,7 @@ def main():
     flags = parser.parse_args()
     if "," in flags.models:  # a process each, since XLA's flags are the process's
         for network in flags.models.split(","):
-            subprocess.run([sys.executable, *sys.argv, f"--models={network}"], env=ENVIRONMENT, check=True)
+            subprocess.run([sys.executable, *sys.argv, f"--models={network}"], check=True)
         return
     version = f"torch {torch.__version__}" if torch else "no torch"
     print(f"jax {jax.__version__}, {version}, {jax.devices()[0].device_kind}, batch {flags.batch}, milliseconds: median (minimum)")

@@ -14,9 +14,9 @@ import os
 import statistics
 import time
 
-from ls_jax import xla_flags
+import ls_jax
 
-xla_flags.reuse_freed_memory()
+ls_jax.setup("transformer")
 
 import jax  # noqa: E402  (the flags above must be set first)
 import numpy as np  # noqa: E402

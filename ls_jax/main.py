@@ -16,6 +16,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from ls_jax.devices.setup import setup
 from ls_jax.errors import Interrupted, UserError
 
 MODES = ("run", "train", "study", "report", "analyze", "translate", "compile", "reproduce")
@@ -59,16 +60,8 @@ def run() -> None:
     workdir = _workdir()
     if _MODE.value == "reproduce":
         return _reproduce(workdir)
-    from ls_jax import xla_flags
-    if _CONFIG.value is not None:
-        xla_flags.set_cpu_flags(_CONFIG.value.model.name)  # before JAX starts its backends
-    xla_flags.reuse_freed_memory()
-    import jax
-
+    setup(_CONFIG.value and _CONFIG.value.model.name)  # before JAX starts its backends
     from ls_jax import processes
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "ls_jax", "compiled"))
     processes.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, auto=_DISTRIBUTED.value)
     with processes.together():
         _work(workdir)
@@ -95,6 +88,7 @@ def _compile():
     if _CONFIG.value is None or _TOPOLOGY.value is None:
         raise UserError("--mode=compile needs --config=configs/NAME.py and --topology, as in --topology=v5e:16x16")
     os.environ["JAX_PLATFORMS"] = "cpu"  # the machine is only named, not used
+    setup(_CONFIG.value.model.name)
     from ls_jax import compile
     compile.run(_CONFIG.value, _TOPOLOGY.value)
 
@@ -123,6 +117,7 @@ def _reproduce(workdir):
         raise UserError("--mode=reproduce takes no --config: it runs every experiment in configs/ that the paper has")
     if _PROCESSES.value or _DISTRIBUTED.value:
         raise UserError("--mode=reproduce is for one process; on several hosts launch its experiments one by one (--mode=run)")
+    setup()
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # the experiments are processes of their own, which need the accelerator

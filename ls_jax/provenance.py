@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from ls_jax.devices import cpu
 from ls_jax.log import write_json
 from ls_jax.version import __version__
 
@@ -72,6 +73,7 @@ def describe(config: Any, mesh: dict[str, int] | None = None) -> dict[str, Any]:
         "mesh": mesh,
         "cpu": {"model": _cpu_model(), "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
                 else os.cpu_count()},
+        "xla_on_cpu": cpu.outcome(),
         "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(("XLA_", "JAX_"))},
     }
 

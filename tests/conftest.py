@@ -3,9 +3,9 @@ import os
 import pathlib
 import tempfile
 
-from ls_jax import xla_flags
+from ls_jax.devices import cpu
 
-xla_flags.set_cpu_flags()
+cpu.choose_flags("resnet")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers have a core each: NumPy's and PyTorch's threads would spin, waiting for each other
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "ls_jax-test-compilations"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

@@ -30,6 +30,7 @@ def test_a_session(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert set(session["versions"]) == {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ls_jax"}
     assert session["devices"] == {"platform": "cpu", "kind": "cpu", "count": len(jax.devices()), "processes": 1}
     assert session["cpu"]["cores"] >= 1 and session["cpu"]["model"]
+    assert session["xla_on_cpu"] == {"XLA_FLAGS": os.environ.get("XLA_FLAGS", ""), "patterns": "right"}
     assert session["environment"]["JAX_SOME_SETTING"] == "1"
     assert all(name.startswith(("JAX_", "XLA_")) for name in session["environment"])
     assert "hunter2" not in (tmp_path / "manifest.json").read_text()

@@ -16,6 +16,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from ls_jax import cache
 from ls_jax.data import npz
 from ls_jax.data.dataset import Dataset, Sentences, Split
 from ls_jax.errors import UserError
@@ -194,8 +195,7 @@ def _fingerprint(build: Any) -> str:
 
 def _caches(builder: Any, fingerprint: str) -> list[pathlib.Path]:
     """Where the arrays may be kept, in order of preference."""
-    root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    mine = root / "ls_jax" / f"{builder.name}-{fingerprint[:16]}.npz"
+    mine = cache.directory() / f"{builder.name}-{fingerprint[:16]}.npz"
     return [mine] if _is_remote(builder.data_path) else [pathlib.Path(builder.data_path) / CACHE_NAME, mine]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Int32
 
+from ls_jax import cache
 from ls_jax.data.tokens import END, PADDING
 from ls_jax.errors import UserError
 
@@ -91,16 +92,16 @@ def kept(sentences: Sequence[str], size: int, workdir: str | pathlib.Path | None
     key = hashlib.sha256(f"{size}\n".encode())
     for sentence in sentences:
         key.update(sentence.encode() + b"\n")
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ls_jax" / f"{key.hexdigest()[:16]}-{FILE}"
+    cached = cache.directory() / f"{key.hexdigest()[:16]}-{FILE}"
     own = pathlib.Path(workdir) / FILE if workdir is not None else None
     if own is not None and own.exists():
         return load(own, size)
     try:
-        result = load(cache, size)
+        result = load(cached, size)
     except (OSError, UserError) as error:  # not there, or damaged: then it is made anew
-        logging.debug("no vocabulary from %s: %s", cache, error)
+        logging.debug("no vocabulary from %s: %s", cached, error)
         result = train(sentences, size)
-        _write(cache, result.model)
+        _write(cached, result.model)
     if own is not None:
         _write(own, result.model)
     return result

@@ -73,7 +73,7 @@ def analysis_facts(analysis: Mapping[str, Any]) -> str:
 
 def _session_facts(sessions):
     last, seconds = sessions[-1], sum(session.get("seconds", 0) for session in sessions)
-    device, cpu = last["devices"], last["cpu"]
+    device, cpu, xla = last["devices"], last["cpu"], last.get("xla_on_cpu")
     commit = last["git"] and f"{last['git']['commit'][:12]}{' with uncommitted changes' if last['git']['dirty'] else ''}"
     return {
         "commit": commit or "unknown: run from a copy without its history",
@@ -82,6 +82,7 @@ def _session_facts(sessions):
         "time": f"{_duration(seconds)} in {len(sessions)} session{'s' if len(sessions) > 1 else ''}, "
                 f"last started {last['start'].replace('T', ' ')}, {last['outcome']}",
         "versions": ", ".join(f"{name} {version}" for name, version in last["versions"].items() if version),
+        **({"XLA on the CPU": f"test programs {xla['patterns']} under XLA_FLAGS={xla['XLA_FLAGS']}"} if xla else {}),
     }
 
 
