@@ -30,6 +30,10 @@ setup(
     license="Apache-2.0",
     cmdclass={"build_py": WithConfigs},
     packages=find_packages(include=["ls_jax", "ls_jax.*"]),
+    # An editable install is then this directory on sys.path. Without it, setuptools installs an import hook, which comes after sys.path:
+    # beside a clone that is named ls_jax, Python would take the clone, which has no __init__.py, for the package.
+    package_dir={"": "."},
+    entry_points={"console_scripts": ["ls_jax = ls_jax.main:start"]},
     package_data={"ls_jax.data": ["*.npz"], "ls_jax.report": ["page.html", "explorer.js"]},
     python_requires=">=3.11",
     install_requires=[
@@ -52,7 +56,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "sentencepiece", "sacrebleu", "nbclient", "ipykernel",
-                 "simplejpeg", "opencv-python-headless"],
+                 "simplejpeg", "opencv-python-headless", "pip", "setuptools>=70.1"],
         # Libraries that the tests and benchmarks compare with.
         "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot",
                   "safetensors"],

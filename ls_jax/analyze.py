@@ -5,14 +5,13 @@ output layer, logits = features @ kernel + bias; optionally class_names [K] and 
 """
 import pathlib
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ls_jax import log, npz_map, predictions, provenance, report, results
+from ls_jax import lock, log, npz_map, predictions, provenance, replace, report, results
 from ls_jax.errors import UserError, did_you_mean
 from ls_jax.evaluate import Predictions
 from ls_jax.studies import accuracy, calibration_records, calibration_tables, projection, representation
@@ -30,33 +29,40 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     Raises:
         UserError: an array is missing or wrong, or the workdir holds an experiment.
     """
-    records = measure(file, workdir)
-    print("\n".join(f"{record['quantity']}: {record['mean']:.4f}" for record in results.select(records, study="accuracy")))
-    print(calibration_tables.verdict(records, "test"))
-    return report.write(workdir)
+    _check_workdir(workdir)
+    with lock.held(workdir):
+        records = measure(file, workdir)
+        print("\n".join(f"{record['quantity']}: {record['mean']:.4f}" for record in results.select(records, study="accuracy")))
+        print(calibration_tables.verdict(records, "test"))
+        return report.write(workdir)
 
 
 def measure(file: pathlib.Path, workdir: pathlib.Path) -> list[results.Record]:
     """What `run` does, up to results.json, whose records it returns: for notebooks, which show what they like."""
-    if (workdir / "config.json").exists():
-        raise UserError(f"{workdir} holds an experiment: choose another --workdir for the analysis")
+    _check_workdir(workdir)
     start = time.monotonic()
-    workdir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=workdir, prefix=".unpacked-") as scratch:
-        arrays = check(npz_map.open_npz(file, pathlib.Path(scratch)))
+    with lock.held(workdir), replace.replacing(workdir, replace.RESULTS) as new:
+        scratch = new / "unpacked"
+        scratch.mkdir()
+        arrays = check(npz_map.open_npz(file, scratch))
         triples = _triples(arrays)
         print(f"studying {arrays['logits'].shape[0]:,} × {arrays['logits'].shape[1]:,} logits; "
               f"{', '.join(name for name in KNOWN if name in arrays)}", file=sys.stderr, flush=True)
         records = study(arrays, triples)
-        kept = _keep(arrays, triples, workdir) if "kernel" in arrays else 0
-    log.write_json(workdir / "results.json", records)
-    log.write_json(workdir / "analysis.json", {
-        "file": file.name, "examples": arrays["logits"].shape[0], "classes": arrays["logits"].shape[1], "triples": triples,
-        "kept": kept,
-        "arrays": {name: list(np.shape(array)) for name, array in arrays.items()},
-        "seconds": round(time.monotonic() - start, 1), "version": __version__,
-        "git": provenance.commit(pathlib.Path(__file__).parent)})
+        kept = _keep(arrays, triples, new) if "kernel" in arrays else 0
+        log.write_json(new / "results.json", records)
+        log.write_json(new / "analysis.json", {
+            "file": file.name, "examples": arrays["logits"].shape[0], "classes": arrays["logits"].shape[1], "triples": triples,
+            "kept": kept,
+            "arrays": {name: list(np.shape(array)) for name, array in arrays.items()},
+            "seconds": round(time.monotonic() - start, 1), "version": __version__,
+            "git": provenance.commit(pathlib.Path(__file__).parent)})
     return records
+
+
+def _check_workdir(workdir):
+    if (workdir / "config.json").exists():
+        raise UserError(f"{workdir} holds an experiment: choose another --workdir for the analysis")
 
 
 def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.Record]:

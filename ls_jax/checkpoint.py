@@ -4,6 +4,8 @@ Orbax (`CheckpointManager`, its v0 interface) writes the directories `checkpoint
 complete; `checkpoint_format` says what is in one. This file is what happens over a run: when one is written, which are
 kept, and that a damaged one gives way to the one before.
 """
+import itertools
+import os
 import pathlib
 import sys
 from typing import Any
@@ -103,7 +105,8 @@ class Checkpoints:
     def restore_latest(self, abstract: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Read the newest good checkpoint onto the mesh that `abstract` names, whatever mesh wrote it.
 
-        Newer checkpoints that prove damaged are told of in a line each on stderr, and renamed to `STEP.damaged`.
+        Newer checkpoints that prove damaged are told of in a line each on stderr, and renamed to `STEP.damaged`, or
+        `STEP.damaged-2`, ... where that name is taken.
 
         Args:
             abstract: pytree like the state, of `jax.ShapeDtypeStruct(shape, dtype, sharding=...)`.
@@ -191,9 +194,14 @@ class Checkpoints:
         """Rename damaged checkpoints: they would count among the latest ones to keep, and block their step."""
         if damaged and jax.process_index() == 0:
             for step in damaged:
-                (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
+                (self.directory / str(step)).rename(self._free_name(f"{step}.damaged"))
         if damaged and jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
+
+    def _free_name(self, name: str) -> pathlib.Path:
+        """`name` in the directory, or `name-2`, ... where a checkpoint of the same step was damaged before."""
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        return next(path for path in map(self.directory.joinpath, names) if not os.path.lexists(path))
 
     def _none_good(self) -> UserError:
         return UserError(f"no good checkpoint in {self.directory}: remove it to start over, or use another --workdir")

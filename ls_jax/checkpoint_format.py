@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import pathlib
+import reprlib
 import sys
 import traceback
 import warnings
@@ -167,10 +168,10 @@ def _unseal(path: pathlib.Path) -> dict[str, Any]:
         found = content["format"]
         if found == FORMAT and content.pop("crc32") == _crc32(content) and content["step"] == int(path.name):
             return content
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except Exception as error:  # damage of any kind: bytes that are no text, lists nested too deep, a number too long
         raise Damaged(f"its metadata cannot be read: {line(error)}") from error
     raise Damaged("its metadata was altered" if found == FORMAT
-                  else f"it has format {found!r}, and this version of ls_jax reads format {FORMAT}")
+                  else f"it has format {reprlib.repr(found)}, and this version of ls_jax reads format {FORMAT}")
 
 
 def restore(path: pathlib.Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
@@ -208,6 +209,9 @@ def _read(path: pathlib.Path, targets: dict[str, jax.ShapeDtypeStruct]) -> dict[
         read = flatten(ocp.PyTreeCheckpointHandler().restore(path / "state", args=args))
     except Exception as error:
         raise Damaged(f"its arrays cannot be read: {line(error)}") from error
+    for name, array in read.items():  # of the same checksum in another shape
+        if (*array.shape, array.dtype) != (*targets[name].shape, targets[name].dtype):
+            raise Damaged(f"{name} is {array.dtype}{list(array.shape)}, and {targets[name].dtype}{list(targets[name].shape)} was written")
     return {name: read[name] if name in read else _empty(target) for name, target in targets.items()}
 
 

@@ -18,7 +18,7 @@ from ls_jax.studies import information_records, representation, representation_r
 from ls_jax.train import Run
 
 
-def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset()) -> list[results.Record]:
+def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept_in: pathlib.Path | None = None) -> list[results.Record]:
     """Records of the information and representation studies at every kept checkpoint; none where none are kept.
 
     The information needs augmentation, which is what it is about. The draws are kept in course/STEP.npz.
@@ -27,6 +27,7 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset()) -> l
         this: the run.
         workdir: where its checkpoints are.
         left_out: members that diverged.
+        kept_in: the folder of course/ (None: the workdir).
     """
     config, split = this.config, this.dataset.splits["train"]
     if not config.checkpoint.keep_every:
@@ -46,7 +47,7 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset()) -> l
         if views is not None:
             draws = views(states, chosen, arrays, config.information.views + 1)[kept]
             if meshes.is_primary():
-                _save(workdir, step, draws, chosen, labels)
+                _save(kept_in or workdir, step, draws, chosen, labels)
                 records += information_records.run(draws, labels, rows, step, config.information.draws)
     return [{**record, "classes": names} for record in records] + representation_records.of_course(course, this.rows)
 

@@ -1,4 +1,5 @@
 """An experiment in its workdir: train, predict, study, report. Each stage leaves files that the next one reads."""
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,10 +12,12 @@ from ls_jax import (
     course,
     data,
     evaluate,
+    lock,
     log,
     models,
     predictions,
     provenance,
+    replace,
     results,
     sweep,
     teachers,
@@ -40,20 +43,23 @@ from ls_jax.studies import (
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Train, or resume what the workdir holds; then evaluate, study and report. A distillation first runs its teachers."""
-    this = _taught(prepare(config, workdir), workdir, run, "report.html")
-    _present(this, _measured(this, workdir), workdir)
+    with _locked(config, workdir):
+        this = _taught(prepare(config, workdir), workdir, run, "report.html")
+        _present(this, _measured(this, workdir), workdir)
 
 
 def measure(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[results.Record]:
     """What `run` does, up to results.json, whose records it returns: for notebooks, which show what they like."""
-    return _measured(_taught(prepare(config, workdir), workdir, measure, "results.json"), workdir)
+    with _locked(config, workdir):
+        return _measured(_taught(prepare(config, workdir), workdir, measure, "results.json"), workdir)
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Train, or resume what the workdir holds, and leave the checkpoint. A distillation first measures its teachers, for `study`."""
-    this = _taught(prepare(config, workdir), workdir, measure, "results.json")
-    with _recorded(this, workdir):
-        training.train(this, workdir)
+    with _locked(config, workdir):
+        this = _taught(prepare(config, workdir), workdir, measure, "results.json")
+        with _recorded(this, workdir):
+            training.train(this, workdir)
 
 
 def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -61,15 +67,17 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     nothing = UserError(f"{workdir} holds no checkpoint to study: train first (--mode=run or --mode=train)")
     if not (workdir / "checkpoints").exists():
         raise nothing
-    this = prepare(config, workdir)
-    restored = checkpoint.Checkpoints(workdir).restore_latest(this.abstract_state())
-    if restored is None:
-        raise nothing
-    if restored[0] < config.steps and meshes.is_primary():
-        print(f"{workdir} holds no checkpoint after step {restored[0]} of {config.steps}: this studies an unfinished training", flush=True)
-    with _recorded(this, workdir):
-        records = _study(this, this.layout.split(restored[1]), workdir)
-    _present(this, records, workdir)
+    with _locked(config, workdir):
+        this = prepare(config, workdir)
+        restored = checkpoint.Checkpoints(workdir).restore_latest(this.abstract_state())
+        if restored is None:
+            raise nothing
+        if restored[0] < config.steps and meshes.is_primary():
+            print(f"{workdir} holds no checkpoint after step {restored[0]} of {config.steps}: this studies an unfinished training",
+                  flush=True)
+        with _recorded(this, workdir):
+            records = _study(this, this.layout.split(restored[1]), workdir, restored[0])
+        _present(this, records, workdir)
 
 
 def report(workdirs: list[pathlib.Path]) -> None:
@@ -95,6 +103,15 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> trainin
     return this
 
 
+@contextlib.contextmanager
+def _locked(config, workdir):
+    """Nobody else writes to the workdir, nor to those of the teachers that are trained in it, from before the first file to the last."""
+    configs.validate(config)
+    of_teachers = config.distill.teachers.items() if config.distill else ()
+    with lock.held(workdir, *(teachers.workdir(workdir, name, source) for name, source in of_teachers if not isinstance(source, str))):
+        yield
+
+
 def _taught(this, workdir, run_or_measure, last):
     """The run with its teachers, if it has any: each is first run, or resumed, in a workdir of its own, until its last file is there."""
     if not this.config.distill:
@@ -104,7 +121,7 @@ def _taught(this, workdir, run_or_measure, last):
         if isinstance(source, str):
             continue
         _check_workdir(source, where)
-        if not (where / last).exists():
+        if not ((where / last).exists() and results.final(where)):
             if meshes.is_primary():
                 print(f"teacher {name}: {where}", flush=True)
             run_or_measure(source, where)
@@ -114,7 +131,7 @@ def _taught(this, workdir, run_or_measure, last):
 def _measured(this, workdir):
     """Train and study; returns the records."""
     with _recorded(this, workdir):
-        return _study(this, training.train(this, workdir), workdir)
+        return _study(this, training.train(this, workdir), workdir, this.config.steps)
 
 
 def _recorded(this, workdir):
@@ -131,6 +148,8 @@ def _check_workdir(config, workdir):
         probe.unlink()
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
+    if (workdir / "analysis.json").exists():
+        raise UserError(f"{workdir} holds the analysis of a file: choose another --workdir for the experiment")
     held = workdir / "config.json"
     if held.exists():
         differences = configs.differences(json.loads(held.read_text()), configs.plain(config))
@@ -139,25 +158,26 @@ def _check_workdir(config, workdir):
                             "choose another --workdir, or go on with the config it has")
 
 
-def _study(this, states, workdir):
-    """Predict and study; leaves predictions/ and results.json, and returns the records."""
-    diverged = _diverged(this, states)
-    measured = list(_predict(this, states, diverged, workdir))
-    left_out = {record["member"] for record in diverged}
-    along = [] if this.config.distill else [*course.run(this, workdir, left_out), *transfer.run(this, states, left_out),
-                                              *translation_study.run(this, states, workdir, left_out)]
-    damaged = _damaged(this)
-    if not meshes.is_primary():
-        return []
-    records = [*_label_noise(this), *damaged, *diverged, *accuracy.run(measured)]
-    if this.config.distill:  # its students are studied as such, and its teachers' workdirs have the other studies
-        records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), this.rows, records,
-                                            lambda member, split: predictions.features(workdir, split, member))
-    else:
-        records += [*projection.run(workdir, this.rows, _triples(this.config, this.dataset)),
-                    *calibration_records.run(list(calibration_records.of_workdir(workdir, this.rows))),
-                    *representation_records.run(workdir, this.rows), *along]
-    log.write_json(workdir / "results.json", records)
+def _study(this, states, workdir, taken):
+    """Predict and study the states after `taken` steps; leaves predictions/ and results.json, and returns the records."""
+    with replace.replacing(workdir, replace.RESULTS, meshes.is_primary()) as new:
+        diverged = _diverged(this, states)
+        measured = list(_predict(this, states, diverged, new))
+        left_out = {record["member"] for record in diverged}
+        along = [] if this.config.distill else [*course.run(this, workdir, left_out, new), *transfer.run(this, states, left_out),
+                                                *translation_study.run(this, states, new, left_out)]
+        damaged = _damaged(this)
+        if not meshes.is_primary():
+            return []
+        records = [*_unfinished(this, taken), *_label_noise(this), *damaged, *diverged, *accuracy.run(measured)]
+        if this.config.distill:  # its students are studied as such, and its teachers' workdirs have the other studies
+            records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), this.rows, records,
+                                                lambda member, split: predictions.features(new, split, member))
+        else:
+            records += [*projection.run(new, this.rows, _triples(this.config, this.dataset)),
+                        *calibration_records.run(list(calibration_records.of_workdir(new, this.rows))),
+                        *representation_records.run(new, this.rows), *along]
+        log.write_json(new / "results.json", records)
     return records
 
 
@@ -179,6 +199,12 @@ def _present(this, records, workdir):
 
 def _triples(config, dataset):
     return triples.resolve(config.projection.classes, config.data.name, dataset.class_names)
+
+
+def _unfinished(this, taken):
+    """After which step the networks are studied, where the training was to go on; `results.final` looks for it."""
+    return [{"study": "training", "quantity": results.UNFINISHED, "split": "train", "of_steps": this.config.steps,
+             **results.moments([taken])}] if taken < this.config.steps else []
 
 
 def _label_noise(this):

@@ -98,7 +98,7 @@ class Metrics:
             text = self._path.read_text(encoding="utf-8", errors="replace")
             kept = "".join(f"{line}\n" for line in text.splitlines() if _row_step(line) <= step)
             if kept != text:
-                _replace(self._path, kept)
+                write_text(self._path, kept)
 
     def close(self) -> None:
         """Close the file."""
@@ -145,9 +145,8 @@ class TensorBoard:
             if run not in self._files:
                 self._files[run] = self._open(run)
                 self._event(run, events.Event(file_version="brain.Event:2"))
-                if self._first_step:
-                    restart = events.SessionLog(status=events.SessionLog.START)
-                    self._event(run, events.Event(step=self._first_step + 1, session_log=restart))
+                restart = events.SessionLog(status=events.SessionLog.START)  # also at step 0, where a killed run may have left events
+                self._event(run, events.Event(step=self._first_step + 1, session_log=restart))
             values = [summaries.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
             self._event(run, events.Event(step=step, summary=summaries.Summary(value=values)))
 
@@ -204,7 +203,7 @@ def write_json(path: str | pathlib.Path, value: Any) -> None:
     Raises:
         UserError: the disk is full or the file cannot be written.
     """
-    _replace(pathlib.Path(path), json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(pathlib.Path(path), json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def plain(value: Any) -> Any:
@@ -220,8 +219,12 @@ def plain(value: Any) -> Any:
     return plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
-def _replace(path: pathlib.Path, text: str) -> None:
-    """Write a file through another that takes its place when it is complete."""
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a file, whole or not at all: through another that takes its place when it is complete.
+
+    Raises:
+        UserError: the disk is full or the file cannot be written.
+    """
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     with _writing(path):
         try:

@@ -1,4 +1,4 @@
-"""`python -m ls_jax.main --config=configs/NAME.py[:smoke|:short] --workdir=DIR [--mode=MODE] [--config.field=value ...]`
+"""`ls_jax --config=configs/NAME.py[:smoke|:short] --workdir=DIR [--mode=MODE] [--config.field=value ...]`, also `python -m ls_jax`
 
 MODE is run (the default: train or resume, then evaluate, study and report), train, study (from the workdir's last
 checkpoint), report (from the results of one workdir, or of several: --workdir=A,B), analyze (--predictions=FILE.npz, what any
@@ -153,6 +153,10 @@ def _complain(error):
 
 def start(work: Callable[..., None] | None = None) -> None:
     """The command from the process's arguments; see `main`."""
+    started = sys.modules["__main__"]  # whose docstring and flags absl's --help shows: the console script has none
+    started.__doc__ = started.__doc__ or __doc__
+    for flag in flags.FLAGS.get_key_flags_for_module(flags.FLAGS.find_module_defining_flag("workdir")):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(functools.partial(main, work=work), flags_parser=parse)
 
 

@@ -64,7 +64,7 @@ def describe(config: Any, mesh: dict[str, int] | None = None) -> dict[str, Any]:
     devices = jax.devices()
     return {
         "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": ["python", "-m", "ls_jax.main", *sys.argv[1:]] if sys.argv[0].endswith("main.py") else sys.argv,
+        "command": ["python", "-m", "ls_jax", *sys.argv[1:]] if sys.argv[0].endswith(("main.py", "__main__.py")) else sys.argv,
         "config": config,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}, "ls_jax": __version__},
         "git": commit(pathlib.Path(__file__).parent),

@@ -14,7 +14,7 @@ from typing import NamedTuple, TextIO
 import ml_collections
 
 from ls_jax import config as configs
-from ls_jax import data, report, results, sweep
+from ls_jax import data, lock, report, results, sweep
 from ls_jax.errors import Interrupted, UserError
 from ls_jax.report import overview
 
@@ -71,12 +71,16 @@ def run(workdir: pathlib.Path, scale: str, data_dir: str | None) -> None:
         data_dir: where the TFDS builds are; None: TFDS's own place.
 
     Raises:
-        UserError: the workdir holds another scale, or an experiment failed (after all others were run).
+        UserError: the workdir holds another scale, or is in use; or an experiment failed (after all others were run).
         Interrupted: after SIGTERM, which the running experiment has been told.
     """
+    with lock.held(workdir):
+        _run(workdir, scale, data_dir)
+
+
+def _run(workdir, scale, data_dir):
     steps = plan(workdir, scale, data_dir)
     print(describe(steps, scale), flush=True)
-    workdir.mkdir(parents=True, exist_ok=True)
     to_do = [step for step in steps if step.state == "to do"]
     failed = []
     for number, step in enumerate(to_do, 1):
@@ -136,7 +140,7 @@ def _has(file, variant):
 
 
 def _finished(workdir):
-    return (workdir / "report.html").exists()  # the last thing that a run writes
+    return (workdir / "report.html").exists() and results.final(workdir)  # the page is the last thing that a run writes
 
 
 def _minutes(experiment, config, file):

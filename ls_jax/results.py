@@ -12,6 +12,7 @@ import numpy as np
 from scipy import special  # scipy.stats takes a second to import
 
 Record = dict[str, Any]
+UNFINISHED = "studied at step"  # of a training that was to go on
 
 
 def summarize(study: str, quantity: str, split: str, rows: Sequence[Mapping[str, Any]],
@@ -60,6 +61,11 @@ def select(records: Sequence[Record], **fields: Any) -> list[Record]:
 def read(workdir: str | pathlib.Path) -> list[Record]:
     """The records of a workdir's results.json."""
     return json.loads((pathlib.Path(workdir) / "results.json").read_text())
+
+
+def final(workdir: str | pathlib.Path) -> bool:
+    """Whether a workdir has results, of networks whose training had ended."""
+    return (pathlib.Path(workdir) / "results.json").exists() and not select(read(workdir), quantity=UNFINISHED)
 
 
 def _by_hyper(rows, values):

@@ -174,6 +174,10 @@ def edit_metadata(path: pathlib.Path, **changes: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
+def write_metadata(path: pathlib.Path, content: bytes) -> None:
+    (path / "metadata" / "metadata").write_bytes(content)
+
+
 def swap_arrays(path: pathlib.Path) -> None:
     """Arrays that read well and are those of another step: only our checksum can tell."""
     shutil.rmtree(path / "state")
@@ -188,6 +192,11 @@ DAMAGES = {
     "empty": (lambda path: [shutil.rmtree(path), path.mkdir()], "metadata cannot be read"),
     "another format": (lambda path: edit_metadata(path, format=99), "it has format 99, and .* reads format 1"),
     "altered metadata": (lambda path: edit_metadata(path, metadata={"name": "other"}), "metadata was altered"),
+    "nested deeper than Python reads": (lambda path: write_metadata(path, b"[" * 100_000 + b"]" * 100_000), "metadata cannot be read: Rec"),
+    "a format nested as deep as it reads": (lambda path: write_metadata(path, b'{"format":' + b"[" * 400 + b"]" * 400 + b"}"),
+                                            r"it has format \[\[.{0,40}\]\], and"),
+    "a number of 5,000 digits": (lambda path: write_metadata(path, b'{"format":' + b"9" * 5000 + b"}"), "metadata cannot be read: ValueE"),
+    "not UTF-8": (lambda path: write_metadata(path, b'{"format": "\xe9"}'), "metadata cannot be read: Unicode"),
     "not JSON": (lambda path: (path / "metadata" / "metadata").write_bytes(b"\xff{"), "metadata cannot be read"),
 }
 
@@ -209,6 +218,31 @@ def test_falls_back_to_the_last_good_one(run: Any, capfd: pytest.CaptureFixture,
         checkpoints.save(20, states[20], {})
     assert checkpoints.steps() == [20]
     assert_same(checkpoints.restore_latest(abstract(states[20]))[1], states[20])
+
+
+def test_a_step_that_is_damaged_again(run: Any) -> None:
+    workdir, states = run
+    held = workdir / "checkpoints"
+    for damage in (truncate, flip_a_bit, swap_arrays):
+        damage(held / "20")
+        with Checkpoints(workdir) as checkpoints:
+            assert checkpoints.restore_latest(abstract(states[20]))[0] == 10
+            checkpoints.save(20, states[20])
+        assert checkpoints.steps() == [10, 20]
+    assert sorted(path.name for path in held.glob("*.damaged*")) == ["20.damaged", "20.damaged-2", "20.damaged-3"]
+    assert_same(Checkpoints(workdir).restore_latest(abstract(states[20]))[1], states[20])
+
+
+def test_an_array_of_another_shape_is_damage(tmp_path: pathlib.Path) -> None:
+    """Its bytes, and so its checksum, may be the same."""
+    for step, shape in ((10, (4, 6)), (20, (6, 4))):
+        with Checkpoints(tmp_path / str(step)) as checkpoints:
+            checkpoints.save(20, on({"x": np.arange(24, dtype=np.float32).reshape(shape)}, 1, 1, P()))
+    ours, theirs = (tmp_path / name / "checkpoints" / "20" / "state" for name in ("20", "10"))
+    shutil.rmtree(ours)
+    shutil.copytree(theirs, ours)
+    with pytest.raises(checkpoint_format.Damaged, match=r"x is float32\[4, 6\], and float32\[6, 4\] was written"):
+        checkpoint_format.load(ours.parent)
 
 
 def test_load_falls_back_and_leaves_the_directory_alone(run: Any, capfd: pytest.CaptureFixture) -> None:

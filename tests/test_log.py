@@ -150,9 +150,10 @@ def test_tensorboard_events_need_no_pytorch(tmp_path: pathlib.Path) -> None:
     assert done.stdout.strip() == str(tmp_path / "torch.py") and list((tmp_path / "run").iterdir())
 
 
-def test_tensorboard_drops_what_a_resumed_run_repeats(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("resumed_from, left", [(20, [(10, 1.0), (20, 1.0)]), (0, [])])
+def test_tensorboard_drops_what_a_resumed_run_repeats(tmp_path: pathlib.Path, resumed_from: int, left: list[Any]) -> None:
     from tensorboardX.proto.event_pb2 import SessionLog
-    first, second = log.TensorBoard(tmp_path), log.TensorBoard(tmp_path, first_step=20)
+    first, second = log.TensorBoard(tmp_path), log.TensorBoard(tmp_path, first_step=resumed_from)
     for step in (10, 20, 30):
         first.write("run", step, {"train/loss": 1.0})
     for step in (30, 40):
@@ -162,7 +163,7 @@ def test_tensorboard_drops_what_a_resumed_run_repeats(tmp_path: pathlib.Path) ->
         if event.session_log.status == SessionLog.START:  # TensorBoard then drops events of this step and later
             kept = [other for other in kept if other.step < event.step]
         kept.append(event)
-    assert [row[::2] for row in scalars(kept)] == [(10, 1.0), (20, 1.0), (30, 2.0), (40, 2.0)]
+    assert [row[::2] for row in scalars(kept)] == [*left, (30, 2.0), (40, 2.0)]
 
 
 def test_run_names() -> None:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ls_jax import checkpoint, sweep
+from ls_jax import checkpoint, lock, sweep
 from ls_jax import config as configs
 from ls_jax import step as steps
 from ls_jax.checkpoint_format import flatten, nest
@@ -43,6 +43,11 @@ def run(files: list[str], workdir: pathlib.Path, config: ml_collections.ConfigDi
     hyper = sweep.grid(config)
     if len(files) != len(hyper.seed):
         raise UserError(f"{len(files)} files for a sweep of {len(hyper.seed)}: name one file for each member, or set config.sweep")
+    with lock.held(workdir):
+        _write(files, workdir, config, hyper)
+
+
+def _write(files, workdir, config, hyper):
     if (workdir / "checkpoints").exists():
         raise UserError(f"{workdir} holds checkpoints already: choose another --workdir")
     members = []

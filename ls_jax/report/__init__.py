@@ -1,4 +1,5 @@
 """report.html: one self-contained file that shows what was run and what came out; no network needed to read it."""
+import contextlib
 import html
 import json
 import pathlib
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from ls_jax import data, log, predictions, results, sweep
+from ls_jax import data, lock, log, predictions, replace, results, sweep
 from ls_jax.errors import UserError
 from ls_jax.report import calibration, distillation, explorer, representation, sections, translation
 from ls_jax.studies import plots, projection, projection_plot, triples
@@ -42,18 +43,25 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
         page: where to write, instead.
         opening: HTML that comes before the first run's sections; they have the ids run0, run1, ... where there is one.
     """
-    workdirs = [workdirs] if isinstance(workdirs, pathlib.Path) else list(workdirs)
-    runs = [load(workdir, dataset) for workdir in workdirs]
+    workdirs = [workdirs] if isinstance(workdirs, pathlib.Path) else list({workdir.resolve(): workdir for workdir in workdirs}.values())
+    for workdir in workdirs:
+        _check(workdir)
+    page = page or workdirs[0] / ("report_together.html" if len(workdirs) > 1 or opening else "report.html")
+    with lock.held(*workdirs), contextlib.ExitStack() as stack:
+        figures = [stack.enter_context(replace.replacing(workdir, replace.FIGURES)) / "figures" for workdir in workdirs]
+        log.write_text(page, _page([load(workdir, dataset) for workdir in workdirs], figures, opening))
+    return page
+
+
+def _page(runs, figures, opening):
     together = len(runs) > 1 or bool(opening)
-    body = opening + "\n".join((_heading(i, run) if together else "") + body_of(run, 1 / len(runs)) for i, run in enumerate(runs))
+    body = opening + "\n".join((_heading(i, run) if together else "") + body_of(run, figures[i], 1 / len(runs))
+                               for i, run in enumerate(runs))
     links = "".join(f"<a href='#run{i}'>{html.escape(run.workdir.name)}</a>" for i, run in enumerate(runs))
-    content = string.Template((HERE / "page.html").read_text()).substitute(
+    return string.Template((HERE / "page.html").read_text()).substitute(
         title=html.escape("; ".join(run.title for run in runs)),
         subtitle=html.escape(f"{len(runs)} experiments" if together else f"{runs[0].title}: {runs[0].subtitle}"),
         navigation=f"<nav>{links}</nav>" if together else "", body=body, script=(HERE / "explorer.js").read_text())
-    page = page or workdirs[0] / ("report_together.html" if together else "report.html")
-    page.write_text(content, encoding="utf-8")
-    return page
 
 
 def _heading(number, run):
@@ -67,8 +75,7 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
     Raises:
         UserError: it holds no results.
     """
-    if not (workdir / "results.json").exists():
-        raise UserError(f"{workdir} holds no results.json to report: run the experiment first (--mode=run)")
+    _check(workdir)
     records = results.read(workdir)
     if (workdir / "analysis.json").exists():
         analysis = json.loads((workdir / "analysis.json").read_text())
@@ -79,32 +86,37 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
     dataset = dataset or _dataset(config)
     members = (f"{len(rows)} students in {len(config['distill']['students'])} groups" if config.get("distill") else
                f"{len(config['sweep']['alpha'])} smoothings × {len(config['sweep']['seed'])} seeds")
-    subtitle = f"{members}, {config['steps']:,} steps at batch {config['batch_size']}"
+    subtitle = f"{members}, {sections.steps_taken(config, records)} at batch {config['batch_size']}"
     manifest = workdir / "manifest.json"
     about = sections.facts(config, json.loads(manifest.read_text()) if manifest.exists() else None, records)
     return Run(workdir, f"{config['data']['name']}, {config['model']['name']}", subtitle, about, config, records, rows,
                config["evaluate"]["split"], _triples(config, workdir, len(rows)), dataset)
 
 
-def body_of(run: Run, share: float = 1.0) -> str:
-    """The sections about one workdir; `share` is its part of the page's size."""
+def _check(workdir):
+    if not (workdir / "results.json").exists():
+        raise UserError(f"{workdir} holds no results.json to report: run the experiment first (--mode=run)")
+
+
+def body_of(run: Run, figures: pathlib.Path, share: float = 1.0) -> str:
+    """The sections about one workdir, whose figures go to a folder; `share` is its part of the page's size."""
     parts = [run.about]
     for split in (run.held_out, *(split for split in ("test", "train") if split != run.held_out)):
         if results.select(run.records, study="accuracy", split=split):
             parts.append(sections.accuracy_table(run.records, split, run.config, run.held_out))
-    parts += [sections.claims_section(run.records), _projection(run, share), calibration.section(run.records, run.title, run.workdir),
-              translation.section(run.records, run.held_out, run.workdir),
-              distillation.section(run.records, run.config, run.workdir), representation.section(run.records, run.workdir)]
+    parts += [sections.claims_section(run.records), _projection(run, figures, share), calibration.section(run.records, run.title, figures),
+              translation.section(run.records, run.held_out, figures),
+              distillation.section(run.records, run.config, figures), representation.section(run.records, figures)]
     rows = log.read_metrics(run.workdir)
     if rows:
         by = "student" if "student" in rows[0] else "alpha"
-        drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, by), run.workdir / "figures" / "learning_curves")
+        drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, by), figures / "learning_curves")
         parts.append("<h3>Learning curves</h3>"
                      + sections.figure(drawn, "Thin lines are members, thick ones their mean over seeds."))
     return "\n".join(parts)
 
 
-def _projection(run, share):
+def _projection(run, figures, share):
     found = [projection_plot.row(run.workdir, run.rows, triple, run.held_out, run.title) for triple in run.triples]
     found = [row for row in found if row]
     embedded = explorer.data(run.workdir, run.rows, run.triples, run.dataset, share) if run.triples else None
@@ -113,7 +125,7 @@ def _projection(run, share):
     of_text = run.config is not None and run.config["data"].get("vocabulary")
     parts = [f"<h3>Penultimate-layer projections (Figure {7 if of_text else 1})</h3>"]
     if found:
-        drawn, _ = plots.save(projection_plot.figure(found), run.workdir / "figures" / "projection")
+        drawn, _ = plots.save(projection_plot.figure(found), figures / "projection")
         seed = run.rows[projection_plot.chosen_members(run.workdir, run.rows, run.held_out)[0]].get("seed")
         parts.append(sections.figure(drawn, f"At most {projection.EXAMPLES} examples a class on the plane through the three "
                                      "classes' templates (bias included); axes are shared by each pair of columns"

@@ -9,19 +9,19 @@ from ls_jax.report import sections
 from ls_jax.studies import distillation_plots, distillation_records, distillation_tables, plots
 
 
-def section(records: Sequence[results.Record], config: Mapping[str, Any] | None, workdir: pathlib.Path) -> str:
-    """Figures and tables of the held-out split; leaves the figures in the workdir. Empty without distillation records."""
+def section(records: Sequence[results.Record], config: Mapping[str, Any] | None, figures: pathlib.Path) -> str:
+    """Figures and tables of the held-out split; leaves the figures in a folder. Empty without distillation records."""
     if not results.select(records, study="distillation"):
         return ""
     split = distillation_records.held_out(records)
     parts = [f"<h3>Distillation, {sections.SPLIT_NAMES[split]} split (Figure 5)</h3>", _teachers(config)]
     if distillation_records.smoothings(records):
-        drawn, _ = plots.save(distillation_plots.figure_5(records, split), workdir / "figures" / "distillation")
+        drawn, _ = plots.save(distillation_plots.figure_5(records, split), figures / "distillation")
         parts.append(sections.figure(drawn, "Means over seeds, bars from the smallest to the largest; γ of teachers and of students "
                                             "without one is their α, by definition."))
     grid = distillation_plots.grid(records, split)
     if grid:
-        drawn, _ = plots.save(grid, workdir / "figures" / "distillation_grid")
+        drawn, _ = plots.save(grid, figures / "distillation_grid")
         parts.append(sections.figure(drawn, "Means over seeds; bold: the 95 % interval of the paired difference leaves out zero."))
     mnist = config is not None and config["data"]["name"] == "mnist" and config["distill"]["loss"] == "logits"
     for caption, header, *rows in (distillation_tables.errors(records, split, mnist), distillation_tables.measures(records)):

@@ -11,12 +11,12 @@ QUANTITIES = {"nc1": "NC1", "nc2 logits": "NC2 (Guo)", "nc2 simplex": "NC2 simpl
               "cka with hard": "CKA with hard"}
 
 
-def section(records: Sequence[results.Record], workdir: pathlib.Path) -> str:
-    """Tables and figures of the information, representation and transfer studies; leaves the figures in the workdir."""
-    return _information(records, workdir) + _representation(records, workdir)
+def section(records: Sequence[results.Record], figures: pathlib.Path) -> str:
+    """Tables and figures of the information, representation and transfer studies; leaves the figures in a folder."""
+    return _information(records, figures) + _representation(records, figures)
 
 
-def _information(records, workdir):
+def _information(records, figures):
     found = results.select(records, study="information")
     if not found:
         return ""
@@ -29,7 +29,7 @@ def _information(records, workdir):
     caption = (f"At step {last:,}, {found[0]['of_examples']} training examples of {classes}; mean ± standard deviation over seeds. "
                f"Classes told apart and nothing else: {found[0]['collapsed']:.3f}; all examples told apart: {found[0]['bound']:.3f}. "
                "A reused outer draw is biased upwards, a fresh one downwards, both by less with more views.")
-    drawn, _ = plots.save(course_plots.information(records), workdir / "figures" / "information")
+    drawn, _ = plots.save(course_plots.information(records), figures / "information")
     views = information_claims.best(records)[0]["draws"]
     return ("<h3>What the logits still tell of the example (Figure 6)</h3>"
             + sections.figure(drawn, "Information between the index of a training example and the difference of two logits over random "
@@ -37,16 +37,16 @@ def _information(records, workdir):
             + sections.table(header, rows, caption))
 
 
-def _representation(records, workdir):
+def _representation(records, figures):
     here = [record for record in results.select(records, study="representation") if "step" not in record and "baseline_alpha" not in record]
     if not here:
         return ""
     parts = ["<h3>The penultimate representation</h3>", _table(here)]
     if any("step" in record for record in results.select(records, study="representation")):
-        drawn, _ = plots.save(course_plots.collapse(records), workdir / "figures" / "neural_collapse")
+        drawn, _ = plots.save(course_plots.collapse(records), figures / "neural_collapse")
         parts.append(sections.figure(drawn, "Neural collapse on training examples over the training; bands are the seeds' range."))
     if len({record["alpha"] for record in here if "alpha" in record}) > 1:
-        drawn, _ = plots.save(course_plots.against_alpha(records), workdir / "figures" / "separation")
+        drawn, _ = plots.save(course_plots.against_alpha(records), figures / "separation")
         parts.append(sections.figure(drawn, "Class separation, and linear probes on the frozen penultimate layer where another task was "
                                             "probed. Points are seeds, lines their means."))
     return "".join(parts)

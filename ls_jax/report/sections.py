@@ -31,7 +31,7 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
                 + ", ".join(f"{count:,} {SPLIT_NAMES[split]} examples" for split, count in examples.items()),
         "network": ", ".join([config["model"]["name"], *(f"{name.replace('_', ' ')} {value}" for name, value
                                                          in config["model"].items() if name != "name" and value is not None)]),
-        "training": f"{config['steps']:,} steps at batch {config['batch_size']}",
+        "training": f"{steps_taken(config, records)} at batch {config['batch_size']}",
         "sweep": "; ".join(f"{'α' if name == 'alpha' else name.replace('_', ' ')} {', '.join(f'{v:g}' for v in values)}"
                            for name, values in config["sweep"].items()),
     }
@@ -50,6 +50,12 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
         shown |= _session_facts(sessions)
     parts = [_definitions(shown), _fold("Config", config)]
     return "<h3>What was run</h3>" + "".join(parts) + (_fold("Manifest", manifest) if manifest else "")
+
+
+def steps_taken(config: Mapping[str, Any], records: Sequence[results.Record]) -> str:
+    """After how many steps the networks were studied: "1,000 steps", or "500 of 1,000 steps, unfinished"."""
+    unfinished = results.select(records, quantity=results.UNFINISHED)
+    return f"{unfinished[0]['mean']:,.0f} of {config['steps']:,} steps, unfinished," if unfinished else f"{config['steps']:,} steps"
 
 
 def analysis_facts(analysis: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ from ls_jax.studies import plots, translation_plots
 SCORES = {"bleu": "BLEU", "uncased bleu": "BLEU, uncased", "chrf": "chrF", "length ratio": "length over the references'"}
 
 
-def section(records: Sequence[results.Record], split: str, workdir: pathlib.Path) -> str:
-    """Table and figures; leaves the figures in the workdir. Empty without translations."""
+def section(records: Sequence[results.Record], split: str, figures: pathlib.Path) -> str:
+    """Table and figures; leaves the figures in a folder. Empty without translations."""
     found = results.select(records, study="translation", temperature=1.0)
     if not results.select(found, quantity="bleu"):
         return ""
@@ -25,12 +25,12 @@ def section(records: Sequence[results.Record], split: str, workdir: pathlib.Path
              sections.table(("sentences", "smoothing", "beams", *SCORES.values()),
                             [(*key, *(cells.get(name, "") for name in SCORES)) for key, cells in sorted(rows.items())],
                             f"Beam search at temperature 1; mean ± standard deviation over seeds. sacrebleu: {signature}")]
-    drawn, _ = plots.save(translation_plots.temperature(records, split), workdir / "figures" / f"temperature_{split}")
+    drawn, _ = plots.save(translation_plots.temperature(records, split), figures / f"temperature_{split}")
     parts.append("<h4>Temperature (Figure 4)</h4>" + sections.figure(
         drawn, f"{sections.SPLIT_NAMES[split].capitalize()} split. BLEU by beam search at the temperature; ECE (15 bins) and NLL of the "
         "next token, the correct ones before it given. Lines are means over seeds, bands their range."))
     if len({record["beams"] for record in results.select(found, quantity="bleu")}) > 1:
-        drawn, _ = plots.save(translation_plots.beams(records, split), workdir / "figures" / f"beams_{split}")
+        drawn, _ = plots.save(translation_plots.beams(records, split), figures / f"beams_{split}")
         parts.append("<h4>Beam width</h4>"
                      + sections.figure(drawn, "Wider beams find likelier translations, which may be shorter and worse."))
     return "\n".join(parts)

@@ -1,0 +1,5 @@
+"""`python -m ls_jax --config=configs/NAME.py --workdir=DIR`: the command `ls_jax`, and `python -m ls_jax.main`; --helpfull tells all."""
+from ls_jax.main import start
+
+if __name__ == "__main__":
+    start()
