@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from ls_jax import data, log, predictions, results, sweep
+from ls_jax import data, files, log, predictions, results, sweep
 from ls_jax.errors import UserError
 from ls_jax.report import calibration, distillation, explorer, representation, sections, translation
 from ls_jax.studies import plots, projection, projection_plot, triples
@@ -52,7 +52,7 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
         subtitle=html.escape(f"{len(runs)} experiments" if together else f"{runs[0].title}: {runs[0].subtitle}"),
         navigation=f"<nav>{links}</nav>" if together else "", body=body, script=(HERE / "explorer.js").read_text())
     page = page or workdirs[0] / ("report_together.html" if together else "report.html")
-    page.write_text(content, encoding="utf-8")
+    files.write_text(page, content)
     return page
 
 
