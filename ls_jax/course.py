@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float, Int
 
-from ls_jax import evaluate, models, results, rng, sweep
+from ls_jax import evaluate, files, models, results, rng, sweep
 from ls_jax import mesh as meshes
 from ls_jax.checkpoint import Checkpoints
 from ls_jax.data import Pictures, Split, memory, order
@@ -137,4 +137,5 @@ def _representation(this, states, arrays, members):
 def _save(workdir, step, draws, index, labels):
     path = workdir / "course" / f"{step}.npz"
     path.parent.mkdir(exist_ok=True)
-    np.savez(path, draws=draws, index=index, labels=labels)
+    with files.replacing(path) as unfinished:
+        np.savez(unfinished, draws=draws, index=index, labels=labels)

@@ -7,8 +7,12 @@ class UserError(Exception):
     """Bad input, told in one line that names the mistake and the fix."""
 
 
-class Interrupted(Exception):
-    """SIGTERM came; the state has been saved."""
+class Interrupted(KeyboardInterrupt):
+    """A signal ends the command: what all libraries let through, as they do Ctrl-C. `signal` is its number."""
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.signal = signal
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -45,13 +45,18 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Train, or resume what the workdir holds; then evaluate, study and report. A distillation first runs its teachers."""
     with _locked(config, workdir):
         this = _taught(prepare(config, workdir), workdir, run, "report.html")
-        _present(this, _measured(this, workdir), workdir)
+        with _recorded(this, workdir) as measured:
+            records = _study(this, training.train(this, workdir), workdir, config.steps)
+            measured()
+            _present(this, records, workdir)
 
 
 def measure(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[results.Record]:
     """What `run` does, up to results.json, whose records it returns: for notebooks, which show what they like."""
     with _locked(config, workdir):
-        return _measured(_taught(prepare(config, workdir), workdir, measure, "results.json"), workdir)
+        this = _taught(prepare(config, workdir), workdir, measure, "results.json")
+        with _recorded(this, workdir):
+            return _study(this, training.train(this, workdir), workdir, config.steps)
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -75,9 +80,10 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         if restored[0] < config.steps and meshes.is_primary():
             print(f"{workdir} holds no checkpoint after step {restored[0]} of {config.steps}: this studies an unfinished training",
                   flush=True)
-        with _recorded(this, workdir):
+        with _recorded(this, workdir) as measured:
             records = _study(this, this.layout.split(restored[1]), workdir, restored[0])
-        _present(this, records, workdir)
+            measured()
+            _present(this, records, workdir)
 
 
 def report(workdirs: list[pathlib.Path]) -> None:
@@ -128,14 +134,8 @@ def _taught(this, workdir, run_or_measure, last):
     return dataclasses.replace(this, teaching=teachers.load(this.config, this.dataset, this.layout, workdir))
 
 
-def _measured(this, workdir):
-    """Train and study; returns the records."""
-    with _recorded(this, workdir):
-        return _study(this, training.train(this, workdir), workdir, this.config.steps)
-
-
 def _recorded(this, workdir):
-    """A session in the workdir's manifest.json: code, hardware, settings, time and outcome of what happens in it."""
+    """A session in the workdir's manifest.json: code, hardware, settings, time and outcome of what happens in it; see `provenance`."""
     text = this.dataset.text
     return provenance.manifest(workdir, configs.plain(this.config), mesh=dict(this.layout.mesh.shape), data=text and text.describe())
 

@@ -3,7 +3,6 @@
 Files are written by one process, the primary. On a resume they are cut back to the restored step, so that a run that was
 killed and resumed leaves the rows of one that was not.
 """
-import contextlib
 import functools
 import json
 import math
@@ -13,12 +12,12 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ls_jax.errors import UserError
+from ls_jax import files
 from ls_jax.mesh import is_primary
 from ls_jax.progress import Progress
 
@@ -86,7 +85,7 @@ class Metrics:
             UserError: the disk is full or the file cannot be written.
         """
         if self._primary and rows:
-            with _writing(self._path):
+            with files.writing(self._path):
                 self._file = self._file or open(self._path, "a", encoding="utf-8")
                 self._file.write("".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows))
                 self._file.flush()
@@ -98,7 +97,7 @@ class Metrics:
             text = self._path.read_text(encoding="utf-8", errors="replace")
             kept = "".join(f"{line}\n" for line in text.splitlines() if _row_step(line) <= step)
             if kept != text:
-                write_text(self._path, kept)
+                files.write_text(self._path, kept)
 
     def close(self) -> None:
         """Close the file."""
@@ -141,7 +140,7 @@ class TensorBoard:
             UserError: the disk is full or the file cannot be written.
         """
         events, summaries, _ = _tensorboard()
-        with _writing(self._directory / run):
+        with files.writing(self._directory / run):
             if run not in self._files:
                 self._files[run] = self._open(run)
                 self._event(run, events.Event(file_version="brain.Event:2"))
@@ -203,7 +202,7 @@ def write_json(path: str | pathlib.Path, value: Any) -> None:
     Raises:
         UserError: the disk is full or the file cannot be written.
     """
-    write_text(pathlib.Path(path), json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    files.write_text(path, json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def plain(value: Any) -> Any:
@@ -217,29 +216,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, pathlib.PurePath):
         return str(value)
     return plain(value.tolist()) if hasattr(value, "tolist") else value
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Write a file, whole or not at all: through another that takes its place when it is complete.
-
-    Raises:
-        UserError: the disk is full or the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    with _writing(path):
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _writing(path: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; make room, or choose another --workdir") from error

@@ -9,15 +9,19 @@ whose data is there, at a --scale, and one report). This is the only file that k
 import functools
 import os
 import pathlib
-import signal
 import sys
 from collections.abc import Callable
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from ls_jax import signals
 
-from ls_jax.devices.setup import setup
-from ls_jax.errors import Interrupted, UserError
+if __name__ == "__main__":
+    signals.install()  # before what takes long to import
+
+from absl import app, flags, logging  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+
+from ls_jax.devices.setup import setup  # noqa: E402
+from ls_jax.errors import Interrupted, UserError  # noqa: E402
 
 MODES = ("run", "train", "study", "report", "analyze", "translate", "compile", "reproduce")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: FILE.py or FILE.py:VARIANT.")
@@ -35,28 +39,32 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let JAX find the other p
 
 
 def main(argv: list[str], work: Callable[..., None] | None = None) -> None:
-    """Run the command; bad input ends it with one line and exit status 2, SIGTERM with 143 and the state saved.
+    """Run the command; bad input ends it with one line and exit status 2, a signal with one line, 128 + its number, and the state saved.
 
     Another command with the same flags passes its `work(arguments, workdir, config)`; the config is None where none is named.
     """
     logging.set_verbosity(logging.WARNING)  # JAX tells at INFO of every backend that it does not find
     try:
-        if work is not None:
-            return work(argv[1:], _workdir(), _CONFIG.value)
-        if len(argv) > 1:
+        if work is None and len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
-        run()
+        if work is None and _MODE.value == "compile":
+            return _compile()  # which leaves nothing: a signal need not wait for the compiler
+        with signals.unwinding():
+            run() if work is None else work(argv[1:], _workdir(), _CONFIG.value)
     except UserError as error:
         sys.exit(_complain(error))
-    except Interrupted as error:
-        _complain(error)
-        sys.exit(128 + signal.SIGTERM)
+    except Interrupted as stop:
+        if str(stop):
+            signals.say(str(stop))
+        _let_go()
+        sys.exit(128 + stop.signal)
+    finally:
+        if not (_PROCESSES.value or _DISTRIBUTED.value):  # which may have to wait for each other
+            signals.ignore()
 
 
 def run() -> None:
-    """The modes, once the flags are parsed."""
-    if _MODE.value == "compile":
-        return _compile()
+    """The modes but compile, once the flags are parsed."""
     workdir = _workdir()
     if _MODE.value == "reproduce":
         return _reproduce(workdir)
@@ -99,8 +107,17 @@ def _translate(workdir):
     from ls_jax import translate
     try:
         translate.run(workdir, _MEMBER.value, sys.stdin.buffer, sys.stdout.buffer)
-    except BrokenPipeError:  # as in "| head": nobody reads on, and the interpreter would complain when it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # as in "| head"
+        _let_go()
+
+
+def _let_go():
+    """Where nobody reads on what is printed, let it go nowhere: the interpreter would complain when it flushes."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _workdir():
@@ -157,6 +174,7 @@ def start(work: Callable[..., None] | None = None) -> None:
     started.__doc__ = started.__doc__ or __doc__
     for flag in flags.FLAGS.get_key_flags_for_module(flags.FLAGS.find_module_defining_flag("workdir")):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    signals.install()
     app.run(functools.partial(main, work=work), flags_parser=parse)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ls_jax import npz_map
+from ls_jax import files, npz_map
 from ls_jax.evaluate import Predictions
 
 ALL, SHOWN = "predictions", "shown"  # folders: of whole splits, and of the shown classes of streamed ones
@@ -17,14 +17,13 @@ ALL, SHOWN = "predictions", "shown"  # folders: of whole splits, and of the show
 
 def save(workdir: str | pathlib.Path, split: str, member: int, predictions: Predictions, head: dict[str, Any],
          class_names: tuple[str, ...], folder: str = ALL) -> None:
-    """Write one member's predictions with its output layer: logits = features @ kernel + bias."""
+    """Write one member's predictions with its output layer: logits = features @ kernel + bias; whole or not at all."""
     path = file(workdir, split, member, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
     arrays = {name: array for name, array in predictions._asdict().items() if array is not None}
-    np.savez(partial, **arrays, kernel=np.asarray(head["kernel"]), bias=np.asarray(head["bias"]),
-             class_names=np.asarray(class_names))
-    partial.replace(path)
+    with files.replacing(path) as unfinished:
+        np.savez(unfinished, **arrays, kernel=np.asarray(head["kernel"]), bias=np.asarray(head["bias"]),
+                 class_names=np.asarray(class_names))
 
 
 def load(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.ndarray]:

@@ -1,11 +1,12 @@
 """Several processes, one a host or a GPU: how they find each other, and that the loss of one ends all, with a line that says so."""
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import jax
@@ -36,6 +37,7 @@ def initialize(coordinator: str | None, processes: int | None, process: int | No
         raise UserError(f"--coordinator needs --processes=N and --process=I with 0 <= I < N, got processes={processes}, process={process}")
     explain_abort(ABSENT)
     jax.distributed.initialize(*() if auto else (coordinator, processes, process), **PATIENCE)
+    _preemption()
     explain_abort(LOST.format("or JAX failed: see above"))
 
 
@@ -48,15 +50,38 @@ def together() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if jax.process_count() > 1:
             if reason := loss(error):
                 sys.stdout.flush()
                 give_up(LOST.format(reason))
-            leave = threading.Timer(FAREWELL, os._exit, (2 if isinstance(error, UserError) else 1,))
+            status = (2 if isinstance(error, UserError) else 128 + getattr(error, "signal", signal.SIGINT)
+                      if isinstance(error, KeyboardInterrupt) else 1)
+            leave = threading.Timer(FAREWELL, os._exit, (status,))
             leave.daemon = True
             leave.start()
         raise
+
+
+def preemption() -> Callable[[int], None]:
+    """A function to call with a signal that this process had: JAX's preemption service then tells the other processes, if there are any."""
+    if jax.process_count() == 1:
+        return lambda number: None
+    notify = _preemption()
+    return lambda number: notify(signal.SIGTERM)
+
+
+@functools.cache
+def _preemption() -> Callable[[int], None]:
+    """The service's own handler of SIGTERM, in whose place Python's is put back.
+
+    It would keep SIGTERM for the training loop, which alone asks the service, and it hears of no other signal.
+    """
+    place = ctypes.CDLL(None).signal
+    place.restype, place.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+    handler = place(signal.SIGTERM, None)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    return ctypes.CFUNCTYPE(None, ctypes.c_int)(handler)
 
 
 def loss(error: BaseException | None) -> str:

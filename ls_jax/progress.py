@@ -60,6 +60,12 @@ class Progress:
 
     def _show(self, now: float) -> None:
         self._shown = now, self._step
+        try:
+            self._write(now)
+        except OSError:  # nobody reads on: Ctrl-C also ends the `tee` behind us, and a terminal closes before it sends SIGHUP
+            self._primary, self._bar = False, None
+
+    def _write(self, now: float) -> None:
         if not self._stream.isatty():
             print(self.line(now), file=self._stream, flush=True)
             return

@@ -9,25 +9,28 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
 from ls_jax.devices import cpu
+from ls_jax.errors import UserError
 from ls_jax.log import write_json
 from ls_jax.version import __version__
 
+UNFINISHED = ("running", "measured")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 @contextlib.contextmanager
 def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | None = None,
-             primary: bool | None = None, data: dict[str, Any] | None = None) -> Iterator[None]:
+             primary: bool | None = None, data: dict[str, Any] | None = None) -> Iterator[Callable[[], None]]:
     """Record the session that the `with` block is: when it starts, and how it ended.
 
     manifest.json is {"sessions": [...]}, one per start of the program in this workdir, the newest last. A session's outcome
-    is "running"; then "finished", "interrupted: ..." or "failed: ..."; or "killed", where a later one finds it running.
+    is "running", and "measured" once the block says so by calling what it is given; then "finished", "interrupted: ..." or
+    "failed: ..."; or "killed", where a later one finds it neither finished nor failed.
 
     Args:
         workdir: the run's directory.
@@ -38,7 +41,7 @@ def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | No
     """
     primary = jax.process_index() == 0 if primary is None else primary
     path, start = pathlib.Path(workdir) / "manifest.json", time.monotonic()
-    sessions = [session | ({"outcome": "killed"} if session["outcome"] == "running" else {}) for session in _sessions(path)]
+    sessions = [session | ({"outcome": "killed"} if session["outcome"] in UNFINISHED else {}) for session in _sessions(path)]
     session = describe(config, mesh) | ({"data": data} if data else {})
 
     def write(outcome: str) -> None:
@@ -46,14 +49,15 @@ def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | No
             session.update(outcome=outcome, seconds=round(time.monotonic() - start, 3))
             write_json(path, {"sessions": [*sessions, session]})
 
-    write("running")
     try:
-        yield
+        write("running")
+        yield lambda: write("measured")
+        write("finished")
     except BaseException as error:
         kind, line = type(error).__name__, " ".join(str(error).split())
-        write(f"interrupted: {line or kind}" if kind in ("Interrupted", "KeyboardInterrupt") else f"failed: {kind}: {line}")
+        with contextlib.suppress(UserError):  # on a full disk, the first error says more
+            write(f"interrupted: {line or kind}" if isinstance(error, KeyboardInterrupt) else f"failed: {kind}: {line}")
         raise
-    write("finished")
 
 
 def describe(config: Any, mesh: dict[str, int] | None = None) -> dict[str, Any]:

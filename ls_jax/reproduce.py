@@ -5,8 +5,8 @@ accelerator's memory are a process's; what it prints is in DIR/NAME.log. So a ru
 given again, and what is finished stays.
 """
 import json
+import os
 import pathlib
-import signal
 import subprocess
 import sys
 from typing import NamedTuple, TextIO
@@ -14,7 +14,7 @@ from typing import NamedTuple, TextIO
 import ml_collections
 
 from ls_jax import config as configs
-from ls_jax import data, lock, report, results, sweep
+from ls_jax import data, lock, report, results, signals, sweep
 from ls_jax.errors import Interrupted, UserError
 from ls_jax.report import overview
 
@@ -72,7 +72,7 @@ def run(workdir: pathlib.Path, scale: str, data_dir: str | None) -> None:
 
     Raises:
         UserError: the workdir holds another scale, or is in use; or an experiment failed (after all others were run).
-        Interrupted: after SIGTERM, which the running experiment has been told.
+        Interrupted: a signal came, which the running experiment has been sent.
     """
     with lock.held(workdir):
         _run(workdir, scale, data_dir)
@@ -180,18 +180,17 @@ def _time(minutes):
 
 
 def call(command: list[str], output: TextIO) -> int:
-    """Run a command to its end, what it prints going to a file, and return its exit status; SIGTERM is passed on to it.
+    """Run a command to its end, what it prints going to a file, and return its exit status; the first signal is passed on to it.
+
+    It has a session of its own, so that a terminal's Ctrl-C reaches it once, by us; where we are killed, it ends.
 
     Raises:
-        Interrupted: SIGTERM came.
+        Interrupted: a signal came. It has no message where the command has ended by the signal's status, and so with its own line.
     """
-    told = []
-    with subprocess.Popen(command, stdout=output) as child:
-        previous = signal.signal(signal.SIGTERM, lambda *_: (told.append(True), child.terminate()))
-        try:
+    environment = {**os.environ, signals.PARENT: str(os.getpid())}
+    with signals.Hold(lambda number: child.send_signal(number)) as hold:
+        with subprocess.Popen(command, stdout=output, env=environment, start_new_session=True) as child:
             status = child.wait()
-        finally:
-            signal.signal(signal.SIGTERM, previous)
-    if told:
-        raise Interrupted("stopped between or within experiments; the same command goes on from there")
+        if hold.signal and status == 128 + hold.signal:
+            raise Interrupted("", hold.signal)
     return status

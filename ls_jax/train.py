@@ -1,9 +1,8 @@
 """The training loop, in order: restore, step, log, evaluate, save. It orchestrates; the mathematics is in `step`."""
+import contextlib
 import dataclasses
 import functools
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +13,12 @@ import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
 
-from ls_jax import log, metrics, optim, students, sweep
+from ls_jax import log, metrics, optim, processes, signals, students, sweep
 from ls_jax import mesh as meshes
 from ls_jax import step as steps_module
 from ls_jax.checkpoint import Checkpoints
 from ls_jax.data import Dataset, feed, memory
-from ls_jax.errors import Interrupted, UserError
+from ls_jax.errors import UserError
 from ls_jax.evaluate import Evaluator
 from ls_jax.state import Hyper, State
 from ls_jax.teachers import Teaching
@@ -114,7 +113,8 @@ def train(run: Run, workdir: str) -> list[State]:
     """Train, or resume what the workdir holds; returns the final state as slots.
 
     Raises:
-        Interrupted: after SIGTERM, with the state saved.
+        Interrupted: a signal came, and the state is saved; of SIGINT in a program that does not handle it, a KeyboardInterrupt.
+        UserError: a checkpoint cannot be written.
     """
     config, layout = run.config, run.layout
     checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)
@@ -122,26 +122,34 @@ def train(run: Run, workdir: str) -> list[State]:
     hypers, ask = run.hypers(), run.teaching.ask
     arrays = (*memory.place(run.dataset.splits["train"], layout.mesh), *run.teaching.kept)
     train_step, reset = training_programs(run)
-    held_out = HeldOut(run)
-    with checkpoints, log.Logs(workdir, run, first_step=step) as logs, TerminationSignal() as termination:
-        for steps, given in batches(run, arrays, step):
-            asked = (ask(hypers, given, arrays[:2], step),) if ask else ()
-            states = train_step(states, hypers, given, arrays, *asked)
-            step += steps
-            logs.progress(step)
-            if due(step, config.log.every, config.steps):
-                rows = train_rows(run, states, step)
-                logs.write(rows)
-                tell_divergence(rows, since=(step - 1) // config.log.every * config.log.every)
-                states = reset(states)
-            if due(step, config.evaluate.every, config.steps):
-                logs.write(held_out.rows(states, step))
-            stop = termination.received(step)
-            if stop or due(step, config.checkpoint.every, config.steps):
-                checkpoints.save(step, layout.join(states))
-            if stop:  # also after the last step: what follows would not hear of it
-                raise Interrupted(f"stopped at step {step} of {config.steps}; the same command goes on from there")
+    held_out, stop = HeldOut(run), False
+    with signals.Hold(processes.preemption()) as hold:
+        with checkpoints, log.Logs(workdir, run, first_step=step) as logs:  # at its end the last save is on the disk, or a UserError
+            for steps, given in batches(run, arrays, step):
+                asked = (ask(hypers, given, arrays[:2], step),) if ask else ()
+                states = train_step(states, hypers, given, arrays, *asked)
+                step += steps
+                logs.progress(step)
+                if due(step, config.log.every, config.steps):
+                    rows = train_rows(run, states, step)
+                    logs.write(rows)
+                    tell_divergence(rows, since=(step - 1) // config.log.every * config.log.every)
+                    states = reset(states)
+                if due(step, config.evaluate.every, config.steps):
+                    logs.write(held_out.rows(states, step))
+                stop = stopped(hold, step)
+                if stop or due(step, config.checkpoint.every, config.steps):
+                    checkpoints.save(step, layout.join(states))
+                if stop:
+                    break
+        if stop or hold.signal:  # also after the last step: what follows would not hear of it
+            raise hold.interruption(f"stopped at step {step} of {config.steps}; the same command goes on from there")
     return states
+
+
+def stopped(hold: signals.Hold, step: int) -> bool:
+    """Whether to stop after `step`; with several processes JAX's preemption service lets them agree on a step."""
+    return multihost_utils.reached_preemption_sync_point(step) if jax.process_count() > 1 else bool(hold.signal)
 
 
 def batches(run: Run, arrays: Any, first: int) -> Iterator[tuple[int, list[Any]]]:
@@ -207,9 +215,10 @@ def tell_divergence(rows: list[dict[str, Any]], since: int) -> None:
     """A line on stderr for each member whose loss stopped being finite at step `since` or later."""
     for row in rows:
         if row["diverged"] >= since and meshes.is_primary():
-            print(f"member {row['member']} (α={row['alpha']:g}, seed {row['seed']}, learning rate {row['learning_rate']:g}) "
-                  f"diverged at step {row['diverged']} and is frozen; the others go on. A lower learning rate or clipping may help.",
-                  file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # nobody reads
+                print(f"member {row['member']} (α={row['alpha']:g}, seed {row['seed']}, learning rate {row['learning_rate']:g}) diverged "
+                      f"at step {row['diverged']} and is frozen; the others go on. A lower learning rate or clipping may help.",
+                      file=sys.stderr, flush=True)
 
 
 def means(sums: metrics.Sums) -> list[dict[str, float]]:
@@ -233,25 +242,3 @@ class HeldOut:
         sums = self.run.evaluator.measure(states, self.hypers, self.arrays, self.index)
         return [{"step": step, "member": member, **row, "split": self.run.config.evaluate.split, **measured}
                 for member, (row, measured) in enumerate(zip(self.run.rows, means(sums)))]
-
-
-class TerminationSignal:
-    """SIGTERM turned into a question that the loop asks between steps; several processes get the same answer."""
-
-    def __init__(self):
-        self._flag = threading.Event()
-
-    def __enter__(self):
-        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, lambda *_: self._flag.set())
-        return self
-
-    def __exit__(self, *_):
-        if hasattr(self, "_previous"):
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def received(self, step: int) -> bool:
-        """Whether to stop after `step`; with several processes JAX's preemption service lets them agree on a step."""
-        if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self._flag.is_set()

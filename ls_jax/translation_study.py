@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ls_jax import losses, results, step, sweep
+from ls_jax import files, losses, results, step, sweep
 from ls_jax import mesh as meshes
 from ls_jax.data import Dataset, memory, order
 from ls_jax.studies import translation_records
@@ -112,4 +112,4 @@ def _translations(this, member, weights, workdir) -> Iterator[Translated]:
 def _save(workdir, file, member, hypotheses):
     path = workdir / "translations" / f"{file}-{member:03d}.de"
     path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in hypotheses), encoding="utf-8")
+    files.write_text(path, "".join(f"{line}\n" for line in hypotheses))

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from ls_jax import provenance
+from ls_jax.errors import Interrupted
 
 
 def sessions(workdir: pathlib.Path) -> list[dict[str, Any]]:
@@ -36,12 +38,8 @@ def test_a_session(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "hunter2" not in (tmp_path / "manifest.json").read_text()
 
 
-class Interrupted(Exception):
-    pass
-
-
 @pytest.mark.parametrize("error, outcome", [
-    (Interrupted("stopped at step 3 of 5"), "interrupted: stopped at step 3 of 5"),
+    (Interrupted("stopped at step 3 of 5", signal.SIGTERM), "interrupted: stopped at step 3 of 5"),
     (KeyboardInterrupt(), "interrupted: KeyboardInterrupt"),
     (ValueError("a long\nstory"), "failed: ValueError: a long story"),
 ])

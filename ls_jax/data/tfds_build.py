@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from ls_jax import cache
+from ls_jax import cache, files
 from ls_jax.data import npz
 from ls_jax.data.dataset import Dataset, Sentences, Split
 from ls_jax.errors import UserError
@@ -211,19 +211,15 @@ def _load_cache(builder: Any, fingerprint: str) -> dict[str, Split] | None:
 
 
 def _save_cache(builder: Any, fingerprint: str, splits: dict[str, Split]) -> None:
-    """Writes the arrays to the first place that takes them; under another name first, so no half file is read."""
+    """Writes the arrays, whole, to the first place that takes them."""
     arrays: dict[str, Any] = {"fingerprint": fingerprint, "class_names": builder.info.features["label"].names}
     for name, split in splits.items():
         arrays |= {f"{name}_images": split.images, f"{name}_labels": split.labels}
     for path in _caches(builder, fingerprint):
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(unfinished, "wb") as file:
+            with files.replacing(path) as file:
                 np.savez(file, **arrays)
-            os.replace(unfinished, path)
             return
-        except OSError as error:  # read-only, no space
+        except (OSError, UserError) as error:  # read-only, no space
             logging.info("arrays not kept in %s: %s", path, error)
-            if unfinished.exists():
-                unfinished.unlink()

@@ -2,7 +2,6 @@
 import functools
 import hashlib
 import io
-import os
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Int32
 
-from ls_jax import cache
+from ls_jax import cache, files
 from ls_jax.data.tokens import END, PADDING
 from ls_jax.errors import UserError
 
@@ -137,13 +136,12 @@ def check() -> None:
 
 
 def _write(path, model):
-    """Under another name first, so that no half file is read; a place that cannot be written to is left."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    """Keep the model, whole or not at all; a place that cannot be written to is left."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(model)
-        os.replace(unfinished, path)
-    except OSError as error:
+        with files.replacing(path) as file:
+            file.write(model)
+    except (OSError, UserError) as error:
         logging.info("vocabulary not kept in %s: %s", path, error)
 
 

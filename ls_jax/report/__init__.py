@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from ls_jax import data, lock, log, predictions, replace, results, sweep
+from ls_jax import data, files, lock, log, predictions, replace, results, sweep
 from ls_jax.errors import UserError
 from ls_jax.report import calibration, distillation, explorer, representation, sections, translation
 from ls_jax.studies import plots, projection, projection_plot, triples
@@ -49,7 +49,7 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
     page = page or workdirs[0] / ("report_together.html" if len(workdirs) > 1 or opening else "report.html")
     with lock.held(*workdirs), contextlib.ExitStack() as stack:
         figures = [stack.enter_context(replace.replacing(workdir, replace.FIGURES)) / "figures" for workdir in workdirs]
-        log.write_text(page, _page([load(workdir, dataset) for workdir in workdirs], figures, opening))
+        files.write_text(page, _page([load(workdir, dataset) for workdir in workdirs], figures, opening))
     return page
 
 

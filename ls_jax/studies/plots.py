@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from ls_jax.files import replacing
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 STYLE = {
     "font.size": 10, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -19,7 +21,7 @@ FONTS = {"pdf.fonttype": 42}  # TrueType: conferences refuse matplotlib's defaul
 
 
 def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
-    """Write PATH.png and PATH.pdf; returns the files."""
+    """Write PATH.png and PATH.pdf, each whole or not at all; returns the files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_suffix(suffix) for suffix in (".png", ".pdf")]
     if figure.get_layout_engine():
@@ -27,7 +29,8 @@ def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
         figure.set_layout_engine(None)  # so that it is not laid out again, and drawn once more, for each file
     with rc_context(FONTS):
         for file in files:
-            figure.savefig(file)
+            with replacing(file) as unfinished:
+                figure.savefig(unfinished, format=file.suffix[1:])
     return files
 
 
