@@ -7,6 +7,10 @@ class UserError(Exception):
     """Bad input, told in one line that names the mistake and the fix."""
 
 
+class InvalidArray(UserError, ValueError):
+    """An array that is not what it should be: a command's one line, and a ValueError for those who call a function."""
+
+
 class Interrupted(Exception):
     """SIGTERM came; the state has been saved."""
 

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
+from ls_jax import checked
+from ls_jax.errors import InvalidArray
 from ls_jax.studies.projection import blocks
 
 
@@ -29,7 +31,10 @@ class ClassStatistics(NamedTuple):
 
 def of_features(features: Any, labels: Int[np.ndarray, " examples"]) -> ClassStatistics:
     """The statistics of features [N, d], which may be a memory map of more than fits into memory; d² numbers are held."""
-    labels = np.asarray(labels)
+    labels = checked.integers(labels)
+    checked.check_reals(features, "features", 2)
+    if labels.shape != (features.shape[0],):
+        raise InvalidArray(f"labels have shape {labels.shape}, and {(features.shape[0],)} goes with features of shape {features.shape}")
     classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
     width = features.shape[1]
     means, directions, within = np.zeros((len(classes), width)), np.zeros((len(classes), width)), np.zeros((width, width))
