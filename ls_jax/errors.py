@@ -15,6 +15,11 @@ class Interrupted(Exception):
     """SIGTERM came; the state has been saved."""
 
 
+def first_line(error: Exception) -> str:
+    """What an exception says in one line: the first of its own, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """" (did you mean 'nearest'?)" for a name that is not among the known ones, or "" if none is near."""
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -20,7 +20,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ls_jax.errors import UserError
+from ls_jax.errors import UserError, first_line
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LOCAL_HEADER = 30   # bytes before a member's name
@@ -96,7 +96,7 @@ def open_npz(path: str | os.PathLike, scratch: pathlib.Path | None = None) -> di
     except Exception as error:  # zipfile, zlib, bz2, lzma and NumPy raise a dozen kinds for damaged files
         if isinstance(error, OSError) and error.errno:
             raise UserError(f"{path} cannot be read or unpacked: {error.strerror}") from error
-        raise Unreadable(path, name, f"is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+        raise Unreadable(path, name, f"is damaged: {first_line(error)}") from error
 
 
 def _check_places(archive):

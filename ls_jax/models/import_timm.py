@@ -23,7 +23,7 @@ from ls_jax import checked, checkpoint, sweep
 from ls_jax import config as configs
 from ls_jax import step as steps
 from ls_jax.checkpoint_format import flatten, nest
-from ls_jax.errors import UserError
+from ls_jax.errors import UserError, first_line
 from ls_jax.models import inception
 
 DEFAULT_CONFIG = "configs/imagenet_inception.py"
@@ -79,7 +79,7 @@ def read(file: str | pathlib.Path) -> dict[str, np.ndarray]:
     except ModuleNotFoundError as error:
         raise UserError("reading weights needs: pip install safetensors") from error
     except Exception as error:  # safetensors and NumPy raise several kinds for damaged files
-        raise UserError(f"{file} is not a whole safetensors file{_cut_at(file)}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+        raise UserError(f"{file} is not a whole safetensors file{_cut_at(file)}: {first_line(error)}") from error
     return tensors
 
 

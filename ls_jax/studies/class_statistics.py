@@ -58,10 +58,11 @@ def indicator(position: Int[np.ndarray, " examples"], classes: int) -> sparse.cs
 
 def disagreement(arrays: Mapping[str, Any], statistics: ClassStatistics) -> float:
     """The share of examples whose nearest class mean is of another class than the largest logit (classes with examples only)."""
+    logits, labels = checked.member(arrays["logits"], arrays["labels"])
     different, norms = 0, np.sum(statistics.centred ** 2, axis=1)
     middle = statistics.means.mean(axis=0)
-    for rows in blocks(len(arrays["labels"]), max(arrays["features"].shape[1], arrays["logits"].shape[1])):
-        features = np.asarray(arrays["features"][rows], np.float64) - middle
+    for rows in blocks(len(labels), max(arrays["features"].shape[1], logits.shape[1])):
+        features = checked.doubles(arrays["features"][rows]) - middle
         nearest = np.argmin(norms - 2 * features @ statistics.centred.T, axis=1)
-        different += np.sum(nearest != np.argmax(arrays["logits"][rows][:, statistics.classes], axis=1))
-    return float(different / len(arrays["labels"]))
+        different += np.sum(nearest != np.argmax(logits[rows][:, statistics.classes], axis=1))
+    return float(different / len(labels))

@@ -60,7 +60,8 @@ def similar_classes(teacher_logits: Float[np.ndarray, "examples classes"],
         mean[c, there] = np.mean(of_class[:, there], axis=0, dtype=np.float64, where=of_class[:, there] != -np.inf)
     np.fill_diagonal(mean, -np.inf)
     rank = np.argsort(np.argsort(-mean, axis=1, kind="stable"), axis=1)
-    return (rank < max(1, (classes - 1) // NEAREST)) & np.isfinite(mean)
+    others = np.isfinite(mean).sum(axis=1, keepdims=True)
+    return (rank < np.maximum(1, others // NEAREST)) & np.isfinite(mean)
 
 
 def diffusion(features: Float[np.ndarray, "examples features"], reference: Float[np.ndarray, "examples features"],
