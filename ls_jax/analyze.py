@@ -1,7 +1,11 @@
 """`--mode=analyze --predictions=FILE.npz`: the studies on a network that any framework trained, from its arrays.
 
 The file holds logits [N, K] and labels [N], and for the projections features [N, d], kernel [d, K] and bias [K] of the
-output layer, logits = features @ kernel + bias; optionally class_names [K] and index [N], the examples' numbers.
+output layer, logits = features @ kernel + bias; optionally class_names [K] (strings, or bytes in UTF-8) and index [N], the examples'
+numbers. Labels and index are integers of any type, the rest floats of any type, also bfloat16, as np.savez writes it.
+
+A class whose logit is -inf does not exist for that example, unless it is its label: it is never predicted, and its probability is 0.
+That is taken where features and kernel are left out, whose product is finite. No other number may be infinite, NaN or above float32's.
 """
 import pathlib
 import sys
@@ -11,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ls_jax import lock, log, npz_map, predictions, provenance, replace, report, results
+from ls_jax import checked, lock, log, npz_map, predictions, provenance, replace, report, results
 from ls_jax.errors import UserError, did_you_mean
 from ls_jax.evaluate import Predictions
 from ls_jax.studies import accuracy, calibration_records, calibration_tables, projection, representation
@@ -102,19 +106,23 @@ def check(arrays: Mapping[str, Any]) -> dict[str, Any]:
     examples, classes = arrays["logits"].shape
     small = {name: np.asarray(array) for name, array in arrays.items() if name not in ("logits", "features")}
     arrays = {**arrays, **small}
+    arrays |= {name: checked.integers(arrays[name], name) for name in ("labels", "index") if name in arrays}
+    arrays |= {name: checked.reals(arrays[name], name) for name in ("kernel", "bias") if name in arrays}
     _check_labels(arrays["labels"], classes)
     if "kernel" in arrays:
         arrays.setdefault("bias", np.zeros(classes, np.float32))
-    arrays.setdefault("class_names", np.asarray([f"class {k}" for k in range(classes)]))
+    names = checked.strings(arrays["class_names"]) if "class_names" in arrays else [f"class {k}" for k in range(classes)]
+    arrays["class_names"] = np.asarray(names)
     arrays.setdefault("index", np.arange(examples))
     _check_values(arrays)
     return arrays
 
 
 def _check_shapes(arrays):
-    for name, kinds in {"labels": "iu", "index": "iu", "logits": "f", "features": "f", "kernel": "f", "bias": "f"}.items():
-        if name in arrays and arrays[name].dtype.kind not in kinds:
-            raise UserError(f"{name} has dtype {arrays[name].dtype}: {'integers are' if kinds == 'iu' else 'float32 is'} due")
+    for name in ("labels", "index", "logits", "features", "kernel", "bias"):
+        due = checked.is_integer if name in ("labels", "index") else checked.is_floating
+        if name in arrays and not due(arrays[name].dtype):
+            raise UserError(f"{name} has dtype {arrays[name].dtype}: {'integers are' if due is checked.is_integer else 'float32 is'} due")
     if arrays["logits"].ndim != 2 or arrays["logits"].shape[1] < 2 or len(arrays["logits"]) < 1:
         raise UserError(f"logits has shape {arrays['logits'].shape}: it must be [examples, classes], of two classes at least")
     sizes = dict(zip("NK", arrays["logits"].shape))
@@ -142,15 +150,16 @@ def _check_labels(labels, classes):
 def _check_values(arrays):
     for name in ("kernel", "bias"):
         if name in arrays:
-            _check_finite(name, arrays[name], 0)
+            checked.check_finite(name, arrays[name])
     probabilities, width = True, max(arrays[name].shape[1] for name in ("logits", "features") if name in arrays)
     for rows in projection.blocks(len(arrays["logits"]), width):
-        logits = arrays["logits"][rows]
-        _check_finite("logits", logits, rows.start)
-        probabilities &= bool(np.all(logits >= 0) and np.all(np.abs(logits.sum(axis=1, dtype=np.float64) - 1) < 1e-2))
+        logits = checked.reals(arrays["logits"][rows])
+        checked.check_finite("logits", logits, rows.start, absent="features" not in arrays)
+        _check_exist(logits, arrays["labels"][rows], rows.start)
+        probabilities &= checked.are_probabilities(logits)
         if "features" in arrays:
-            features = arrays["features"][rows]
-            _check_finite("features", features, rows.start)
+            features = checked.reals(arrays["features"][rows], "features")
+            checked.check_finite("features", features, rows.start)
             if not probabilities:
                 _check_consistent(logits, features, arrays, rows.start)
     if probabilities:
@@ -158,12 +167,12 @@ def _check_values(arrays):
                         "before the softmax, or np.log of these without features and kernel")
 
 
-def _check_finite(name, block, start):
-    if not np.isfinite(block.sum(dtype=np.float64)):
-        bad = np.argwhere(~np.isfinite(block))
-        if len(bad):
-            at = ", ".join(str(i + start * (axis == 0)) for axis, i in enumerate(bad[0]))
-            raise UserError(f"{name}[{at}] is {block[tuple(bad[0])]}: every number must be finite")
+def _check_exist(logits, labels, start):
+    """That every example has its label's class."""
+    bad = np.flatnonzero(logits[np.arange(len(labels)), labels] == -np.inf)
+    if len(bad):
+        raise UserError(f"logits[{start + bad[0]}, {labels[bad[0]]}] is -inf, a class that does not exist for that example, and it is its "
+                        "label: leave the example out")
 
 
 def _check_consistent(logits, features, arrays, start):

@@ -28,7 +28,7 @@ from ls_jax import config as configs
 from ls_jax import mesh as meshes
 from ls_jax import train as training
 from ls_jax.data import Pictures, TextSplit, memory
-from ls_jax.errors import UserError
+from ls_jax.errors import InvalidArray, UserError
 from ls_jax.studies import (
     accuracy,
     calibration_records,
@@ -245,7 +245,11 @@ def _predict(this, states, diverged, workdir):
                 continue
             if meshes.is_primary():
                 save(name, member, predicted, predictions.ALL)
-            yield name, this.rows[member], tokens[member] if tokens else accuracy.measure(predicted.logits, predicted.labels)
+            try:
+                measured = tokens[member] if tokens else accuracy.measure(predicted.logits, predicted.labels)
+            except InvalidArray as error:
+                raise UserError(f"{predictions.file(workdir, name, member)}: {error}") from error
+            yield name, this.rows[member], measured
         shown = _shown(this, split) if streamed else ()
         for member, predicted in this.evaluator.predict(states, arrays, shown) if len(shown) else ():
             if meshes.is_primary() and member not in left_out:

@@ -36,7 +36,7 @@ def sums(loss: Float[Array, "*batch"], logits: Float[Array, "*batch classes"], l
     mask = jnp.ones(labels.shape, bool) if mask is None else mask
     keep = lambda values: jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0.0))
     correct = top(logits) == labels
-    return Sums(keep(loss), keep(losses.cross_entropy(logits, labels)), keep(correct), keep(mask))
+    return Sums(keep(loss), keep(losses.cross_entropy(logits, labels, masked=False)), keep(correct), keep(mask))
 
 
 def top(logits: Float[Array, "*batch classes"]) -> Int[Array, "*batch"]:

@@ -1,19 +1,43 @@
-"""Arrays of an npz file that may be larger than memory: opened without reading them, read a few rows at a time.
+"""Arrays of an npz file, whole or refused: read into memory, or opened without that and read a few rows at a time.
 
-`np.load` cannot map a member of an npz file into memory. A member that is stored uncompressed (`np.savez`) is an npy file
-at some offset, which can; a compressed one (`np.savez_compressed`) is first unpacked to a scratch directory, in pieces.
+`np.load` cannot map a member of an npz file into memory, and it need not come to a member's end, where zipfile looks at the checksum. Here
+every member is read to its end once: it must have the length that its npy header says and the checksum (CRC-32) that the archive says.
+Then a member that is stored uncompressed (`np.savez`) is an npy file at some offset, which can be mapped; a compressed one
+(`np.savez_compressed`) is unpacked, in pieces, into a scratch directory or into memory.
+
+Arrays that the file holds in bfloat16, which NumPy writes as two raw bytes (|V2), are bfloat16 again.
 """
+import copy
+import itertools
+import math
+import os
 import pathlib
-import shutil
 import struct
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from ls_jax.errors import UserError
+from ls_jax.errors import UserError, first_line
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+LOCAL_HEADER = 30   # bytes before a member's name
+PIECE = 1 << 20     # bytes read at once
+
+
+class Unreadable(UserError):
+    """A file that is not what it says, or an array in it; `array` is its name, None for the archive as a whole."""
+
+    def __init__(self, path: pathlib.Path, array: str | None, reason: str):
+        what = f"{f'array {array!r}' if array else 'it'} {reason}"
+        super().__init__(f"{path} is no npz file that can be read ({what}): write it anew with np.savez")
+        self.array, self.reason = array, reason
+
+
+class _Wrong(Exception):
+    """What is wrong with the archive or with the array that is being read: the rest of a sentence about it."""
 
 
 class OnDisk:
@@ -30,7 +54,7 @@ class OnDisk:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        if 0 in self.shape:
+        if not math.prod(self.shape) * self.dtype.itemsize:
             return np.empty(self.shape, self.dtype)[rows]
         return np.array(np.memmap(self._path, self.dtype, "r", self._offset, self.shape, self._order)[rows])
 
@@ -38,42 +62,107 @@ class OnDisk:
         return np.asarray(self[...], dtype)
 
 
-def open_npz(path: pathlib.Path, scratch: pathlib.Path) -> dict[str, OnDisk]:
-    """The arrays of an npz file by name.
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of an npz file by name, in memory. UserError: as `open_npz`."""
+    return {name: np.asarray(array) for name, array in open_npz(path).items()}
+
+
+def open_npz(path: str | os.PathLike, scratch: pathlib.Path | None = None) -> dict[str, OnDisk | np.ndarray]:
+    """The arrays of an npz file by name, each of them checked to be whole.
 
     Args:
         path: the file.
-        scratch: an existing directory for compressed members' contents; it must outlive the arrays.
+        scratch: an existing directory for compressed members' contents, which must outlive the arrays; None: they are read into memory.
 
     Raises:
-        UserError: the file is not there, no npz file, damaged, or holds Python objects.
+        Unreadable: one line that names the file and the array: the file is no npz file, or damaged; or an array is encrypted,
+            packed in a way that is unknown here, there twice, of Python objects, or not as long as its header says.
+        UserError: the file is not there, or the disk does not read or write.
     """
+    path, name, arrays = pathlib.Path(path), None, {}
     try:
         with zipfile.ZipFile(path) as archive:
-            return {info.filename.removesuffix(".npy"): _member(archive, info, path, scratch) for info in archive.infolist()}
+            _check_places(archive)
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                if name in arrays:
+                    raise _Wrong("is there twice")
+                arrays[name] = _member(archive, info, path, scratch)
+            return arrays
     except FileNotFoundError as error:
-        raise UserError(f"--predictions={path} does not exist") from error
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, struct.error) as error:
-        raise UserError(f"--predictions={path} is no npz file that can be read ({error}): write one with np.savez") from error
-    except OSError as error:
-        raise UserError(f"--predictions={path} cannot be read or unpacked: {error.strerror or error}") from error
+        raise UserError(f"{path} does not exist") from error
+    except _Wrong as error:
+        raise Unreadable(path, name, str(error)) from error
+    except Exception as error:  # zipfile, zlib, bz2, lzma and NumPy raise a dozen kinds for damaged files
+        if isinstance(error, OSError) and error.errno:
+            raise UserError(f"{path} cannot be read or unpacked: {error.strerror}") from error
+        raise Unreadable(path, name, f"is damaged: {first_line(error)}") from error
+
+
+def _check_places(archive):
+    """No two members share bytes of the file."""
+    places = sorted((info.header_offset, info.header_offset + LOCAL_HEADER + info.compress_size, info.filename)
+                    for info in archive.infolist())
+    for (_, end, name), (start, _, other) in itertools.pairwise(places):
+        if end > start:
+            raise _Wrong(f"has members that overlap, {name!r} and {other!r}")
 
 
 def _member(archive, info, path, scratch):
-    start = 0
-    if info.compress_type == zipfile.ZIP_STORED:
-        with open(path, "rb") as file:  # a local header of 30 bytes, with the lengths of the name and extra field that follow
-            file.seek(info.header_offset)
-            header = file.read(30)
-            start = info.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
-    else:
+    """One array, after every byte of it has been looked at."""
+    beyond = copy.copy(info)
+    beyond.file_size += 1  # zipfile stops where the archive says that a member ends; this one sees whether it really does
+    with archive.open(beyond) as packed:
+        shape, fortran, dtype = _header(packed)
+        start, size = packed.tell(), math.prod(shape) * dtype.itemsize
+        if info.file_size != start + size:
+            raise _Wrong(f"has {info.file_size - start:,} bytes, and its header says {size:,}: {dtype} {shape}")
+        order = "F" if fortran else "C"
+        if info.compress_type == zipfile.ZIP_STORED:
+            for _ in _pieces(packed, size):
+                pass
+            return OnDisk(path, _begin(path, info) + start, shape, dtype, order)
+        if scratch is None:
+            content = np.empty(size, np.uint8)
+            at = 0
+            for piece in _pieces(packed, size):
+                content[at:at + len(piece)] = np.frombuffer(piece, np.uint8)
+                at += len(piece)
+            return content.view(dtype).reshape(shape, order=order) if size else np.empty(shape, dtype, order)
         unpacked = scratch / f"{len(list(scratch.iterdir()))}.npy"
-        with archive.open(info) as packed, open(unpacked, "wb") as file:
-            shutil.copyfileobj(packed, file, 1 << 20)
-        path = unpacked
+        with open(unpacked, "wb") as file:
+            file.writelines(_pieces(packed, size))
+        return OnDisk(unpacked, 0, shape, dtype, order)
+
+
+def _header(packed) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether in Fortran's order, dtype) of a npy file."""
+    version = np.lib.format.read_magic(packed)
+    if version not in HEADERS:
+        raise _Wrong(f"is in npy format {version[0]}.{version[1]}, which numbers and strings do not need")
+    shape, fortran, dtype = HEADERS[version](packed)
+    if dtype.hasobject:
+        raise _Wrong("holds Python objects")
+    if min(shape, default=0) < 0:
+        raise _Wrong(f"has the shape {shape}")
+    return shape, fortran, np.dtype(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else dtype
+
+
+def _pieces(packed, size) -> Iterator[bytes]:
+    """The rest of a member, which must be of that size; zipfile compares the checksum where it ends."""
+    read = 0
+    while piece := packed.read(PIECE):
+        read += len(piece)
+        if read > size:
+            raise _Wrong("unpacks to more than its header says")
+        yield piece
+    if read < size:
+        raise _Wrong(f"ends after {read:,} of {size:,} bytes")
+
+
+def _begin(path, info) -> int:
+    """Where a member's content begins: after its local header, and the name and the extra field whose lengths that ends with."""
     with open(path, "rb") as file:
-        file.seek(start)
-        shape, fortran, dtype = HEADERS[np.lib.format.read_magic(file)](file)
-        if dtype.hasobject:
-            raise ValueError(f"array {info.filename.removesuffix('.npy')!r} holds Python objects")
-        return OnDisk(path, file.tell(), shape, dtype, "F" if fortran else "C")
+        file.seek(info.header_offset)
+        header = file.read(LOCAL_HEADER)
+        return info.header_offset + LOCAL_HEADER + sum(struct.unpack("<HH", header[-4:]))

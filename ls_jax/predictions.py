@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ls_jax import files, npz_map
+from ls_jax import checked, files, npz_map
+from ls_jax.errors import InvalidArray, UserError
 from ls_jax.evaluate import Predictions
 
+BLOCK = 1 << 22  # numbers that are looked at at once
 ALL, SHOWN = "predictions", "shown"  # folders: of whole splits, and of the shown classes of streamed ones
 
 
@@ -27,16 +29,19 @@ def save(workdir: str | pathlib.Path, split: str, member: int, predictions: Pred
 
 
 def load(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.ndarray]:
-    """One member's arrays on one split: logits, features unless they were not kept, labels, index, kernel, bias, class_names."""
-    with np.load(file(workdir, split, member)) as arrays:
-        return dict(arrays)
+    """One member's arrays on one split: logits, features unless they were not kept, labels, index, kernel, bias, class_names.
+
+    Numbers are float32 or float64, labels and index int64, class_names str; so in everything that is read here.
+
+    Raises:
+        UserError: the file is not there, damaged, or holds a number that is not finite or a label that is no class.
+    """
+    return {name: np.asarray(array) for name, array in _read(file(workdir, split, member)).items()}
 
 
 def mapped(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, Any]:
     """As `load`, but logits and features are `npz_map.OnDisk`: read some rows at a time, and never held whole."""
-    path = file(workdir, split, member)
-    arrays = npz_map.open_npz(path, path.parent)
-    return {name: array if name in ("logits", "features") else np.asarray(array) for name, array in arrays.items()}
+    return _read(file(workdir, split, member))
 
 
 def shown(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.ndarray] | None:
@@ -44,8 +49,8 @@ def shown(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.
     for folder in (SHOWN, ALL):
         path = file(workdir, split, member, folder)
         if path.exists():
-            with np.load(path) as arrays:
-                return dict(arrays) if "features" in arrays else None
+            arrays = _read(path)
+            return {name: np.asarray(array) for name, array in arrays.items()} if "features" in arrays else None
     return None
 
 
@@ -54,8 +59,8 @@ def features(workdir: str | pathlib.Path, split: str, member: int) -> tuple[np.n
     path = file(workdir, split, member)
     if not path.exists():
         return None
-    with np.load(path) as arrays:
-        return (arrays["features"], arrays["labels"]) if "features" in arrays else None
+    arrays = _read(path)
+    return (np.asarray(arrays["features"]), arrays["labels"]) if "features" in arrays else None
 
 
 def every(workdir: str | pathlib.Path, members: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -69,3 +74,32 @@ def every(workdir: str | pathlib.Path, members: int) -> Iterator[tuple[str, int,
 def file(workdir: str | pathlib.Path, split: str, member: int, folder: str = ALL) -> pathlib.Path:
     """Where one member's predictions on one split are kept."""
     return pathlib.Path(workdir) / folder / f"{split}-{member:03d}.npz"
+
+
+def _read(path):
+    """A file's arrays, checked; logits and features where they are, if they are as `save` leaves them."""
+    arrays = npz_map.open_npz(path)
+    try:
+        for name in ("logits", "labels", "index", "kernel", "bias", "class_names"):
+            if name not in arrays:
+                raise InvalidArray(f"the array {name!r} is missing")
+        checked.member(arrays["logits"], np.asarray(arrays["labels"]))
+        for name in ("logits", "features", "kernel", "bias"):
+            if name in arrays:
+                arrays[name] = _finite(name, arrays[name])
+        if "features" in arrays and arrays["features"].shape != (len(arrays["logits"]), len(arrays["kernel"])):
+            raise InvalidArray(f"features have shape {arrays['features'].shape}, the kernel {arrays['kernel'].shape}")
+        return {**arrays, **{name: checked.integers(np.asarray(arrays[name]), name) for name in ("labels", "index")},
+                "kernel": np.asarray(arrays["kernel"]), "bias": np.asarray(arrays["bias"]),
+                "class_names": np.asarray(checked.strings(np.asarray(arrays["class_names"])))}
+    except InvalidArray as error:
+        raise UserError(f"{path}: {error}; write the file anew: --mode=study predicts again") from error
+
+
+def _finite(name, array):
+    """An array whose numbers are all finite; in memory if they are not of the types that studies compute in."""
+    checked.check_reals(array, name)
+    width = max(1, array[:1].size)
+    for start in range(0, len(array), max(1, BLOCK // width)):
+        checked.check_finite(name, array[start:start + max(1, BLOCK // width)], start)
+    return array if array.dtype in (np.float32, np.float64) else checked.reals(array, name)

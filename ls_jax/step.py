@@ -83,13 +83,14 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
         def objective(params):
             model = nnx.merge(graphdef, params, state.stats)
             output = model(inputs, train=True, dropout_keys=dropout)
-            loss = losses.smoothed_cross_entropy(output.logits, batch.labels, hyper.alpha, config.loss.convention)
+            loss = losses.smoothed_cross_entropy(output.logits, batch.labels, hyper.alpha, config.loss.convention,
+                                                 masked=False)
             if config.distill:
                 loss = distilled(loss, output.logits, batch, hyper.distillation, config.distill)
             total = loss
             if output.auxiliary_logits is not None:
                 total = loss + config.loss.auxiliary * losses.smoothed_cross_entropy(
-                    output.auxiliary_logits, batch.labels, hyper.alpha, config.loss.convention)
+                    output.auxiliary_logits, batch.labels, hyper.alpha, config.loss.convention, masked=False)
             total = jnp.sum(total if batch.counted is None else jnp.where(batch.counted, total, 0.0)) / everywhere
             sums = metrics.sums(loss, output.logits, batch.labels, batch.counted)
             return config.loss.multiplier * total, (sums, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
@@ -116,7 +117,7 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
 
     def measure(state: State, hyper: Hyper, batch: Batch, mask: Bool[Array, " batch"]) -> metrics.Sums:
         logits = predict(state, batch).logits
-        loss = losses.smoothed_cross_entropy(logits, batch.labels, hyper.alpha, config.loss.convention)
+        loss = losses.smoothed_cross_entropy(logits, batch.labels, hyper.alpha, config.loss.convention, masked=False)
         mask = mask if batch.counted is None else mask[:, None] & batch.counted
         return total_over_shards(metrics.sums(loss, logits, batch.labels, mask))
 
@@ -160,11 +161,11 @@ def distilled(labels_loss: Float[Array, " batch"], logits: Float[Array, "batch c
               settings: ml_collections.ConfigDict) -> Float[Array, " batch"]:
     """(1-β) H(y, p) + β (teacher's term) per example, as `config.distill` sets it; β = 0 is the labels' loss to the last bit."""
     if settings.loss == "logits":
-        term = losses.logit_matching(logits, batch.teacher_logits)
+        term = losses.logit_matching(logits, batch.teacher_logits, masked=False)
     else:
         own = how.temperature if settings.student_temperature is None else settings.student_temperature
-        targets = losses.soft_targets(batch.teacher_logits, batch.labels, how.temperature, how.control)
-        term = losses.soft_cross_entropy(logits, targets, own)
+        targets = losses.soft_targets(batch.teacher_logits, batch.labels, how.temperature, how.control, masked=False)
+        term = losses.soft_cross_entropy(logits, targets, own, masked=False)
         term = jnp.square(how.temperature) * term if settings.temperature_squared else term
     return (1 - how.beta) * labels_loss + how.beta * term
 

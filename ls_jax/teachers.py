@@ -17,12 +17,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from ls_jax import checkpoint, predictions, students, sweep
+from ls_jax import checked, checkpoint, npz_map, predictions, students, sweep
 from ls_jax import mesh as meshes
 from ls_jax import step as steps
 from ls_jax.checkpoint_format import flatten
 from ls_jax.data import Dataset, augment, memory, order
-from ls_jax.errors import UserError
+from ls_jax.errors import InvalidArray, UserError
 from ls_jax.studies import distillation_records
 
 
@@ -245,16 +245,28 @@ def _values(rows, name):
 
 
 def _logits(name, path, dataset):
-    """The logits that a file holds of the training split."""
+    """The logits that a file holds of the training split.
+
+    Raises:
+        UserError: the file is damaged, or its logits are of another shape or type, not finite, or probabilities.
+    """
     where = f"config.distill.teachers.{name}={path!r}"
     needed = len(dataset.splits["train"]), len(dataset.class_names)
     try:
-        with np.load(path) as arrays:
-            logits = np.asarray(arrays["logits"], np.float32)
-    except (OSError, ValueError, KeyError) as error:
+        logits = np.asarray(npz_map.open_npz(path)["logits"])
+    except (UserError, KeyError) as error:
         raise UserError(f"{where} cannot be read: {error}; it must hold the array logits {list(needed)}") from error
-    finite = bool(np.isfinite(logits).all())
-    if logits.shape != needed or not finite:
-        raise UserError(f"{where} holds logits of shape {list(logits.shape)}{'' if finite else ', some of them not finite'}: "
-                        f"{list(needed)} finite ones are needed, the training split's examples in their order by classes")
+    if not checked.is_floating(logits.dtype):
+        raise UserError(f"{where} holds logits of dtype {logits.dtype}: float32 is due")
+    if logits.shape != needed:
+        raise UserError(f"{where} holds logits of shape {list(logits.shape)}: {list(needed)} finite ones are needed, the training split's "
+                        "examples in their order by classes")
+    try:
+        checked.check_finite("logits", logits)
+    except InvalidArray as error:
+        raise UserError(f"{where}: {error}") from error
+    logits = checked.reals(logits).astype(np.float32)
+    if checked.are_probabilities(logits):
+        raise UserError(f"{where}: logits[0] is not negative and sums to 1, as all rows do: these are probabilities; give the outputs "
+                        "before the softmax, or np.log of these")
     return logits

@@ -54,7 +54,7 @@ def curve(logits: Float[Array, "*tokens vocabulary"], labels: Int[Array, "*token
     """Sums over the tokens that count, at one temperature: of the NLL; and by bins of confidence, (lo, hi], their number, confidence and
     correctness."""
     scaled = logits / temperature
-    nll = losses.cross_entropy(scaled, labels)
+    nll = losses.cross_entropy(scaled, labels, masked=False)
     confidence = jnp.exp(jnp.max(scaled, axis=-1) - jax.nn.logsumexp(scaled, axis=-1))
     place = jnp.clip(jnp.ceil(confidence * BINS).astype(jnp.int32) - 1, 0, BINS - 1)
     into = jax.nn.one_hot(place, BINS) * counted[..., None].astype(jnp.float32)

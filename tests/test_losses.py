@@ -1,4 +1,6 @@
 """Losses against closed forms, optax and each other."""
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,3 +81,148 @@ def test_distillation_loss_is_the_written_formula(logits):
 def test_unknown_convention_is_named():
     with pytest.raises(ValueError, match="'fairseq' is unknown: choose 'uniform'"):
         losses.smooth_labels(LABELS, 10, 0.1, "fairseq")
+
+
+# Labels of any integer type, classes that do not exist (-inf), one class, labels that are none.
+
+INTEGERS = [*"bBhHiIlL", ">i2", ">u4", ">i8"]
+
+
+def dense(logits, label, alpha, convention="uniform"):
+    """The loss of one example over its finite classes, in float64; and its gradient, 0 elsewhere."""
+    logits = np.asarray(logits, np.float64)
+    present = np.flatnonzero(logits != -np.inf)
+    targets = np.zeros(len(logits))
+    off = alpha / len(present) if convention == "uniform" else alpha / max(len(present) - 1, 1)
+    targets[present] = off
+    targets[label] = 1 - off * (len(present) - 1)
+    log_p = logits - np.logaddexp.reduce(logits)
+    return -np.sum(targets[present] * log_p[present]), np.exp(log_p) - targets
+
+
+@pytest.mark.parametrize("convention", losses.CONVENTIONS)
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_a_class_of_minus_infinity_does_not_exist(logits, convention, alpha):
+    masked = np.array(logits)
+    masked[0, 5:] = masked[1, [0, 2, 9]] = masked[3, :9] = -np.inf  # the last example has its label alone
+    loss = lambda z: losses.smoothed_cross_entropy(z, LABELS, alpha, convention)
+    found, gradient = jax.jit(loss)(masked), jax.jit(jax.grad(lambda z: loss(z).sum()))(masked)
+    for row, label in enumerate(LABELS):
+        expected = dense(masked[row], label, alpha, convention)
+        np.testing.assert_allclose(found[row], expected[0], rtol=2e-6, atol=1e-6)
+        np.testing.assert_allclose(gradient[row], expected[1], atol=1e-6)
+    if alpha == 0:
+        np.testing.assert_allclose(losses.cross_entropy(masked, LABELS), found, atol=1e-6)
+
+
+def test_distillation_runs_over_the_classes_that_exist(logits):
+    """As if their columns were not there, gradients included."""
+    kept, labels = np.array([0, 2, 3, 9]), np.array([0, 2, 1, 3])
+    teacher = 2 * np.asarray(jax.random.normal(jax.random.key(1), (4, 10)))
+    masked, masked_teacher = np.full((2, 4, 10), -np.inf, np.float32)
+    masked[:, kept], masked_teacher[:, kept] = np.asarray(logits)[:, kept], teacher[:, kept]
+    original, control = kept[labels], 1.0
+    both = lambda z, t, y: losses.distillation_loss(z, t, y, 0.7, 4.0) + losses.logit_matching(z, t)
+    for of_teacher in (masked_teacher, teacher):
+        terms = lambda z, t=of_teacher: losses.distillation_loss(z, t, original, 0.7, 4.0) + losses.logit_matching(z, t)
+        expected, slope = jax.value_and_grad(lambda z: both(z, teacher[:, kept], labels).sum())(jnp.asarray(logits)[:, kept])
+        found, gradient = jax.value_and_grad(lambda z, terms=terms: terms(z).sum())(jnp.asarray(masked))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        np.testing.assert_allclose(gradient[:, kept], slope, atol=1e-5)
+        assert not np.delete(np.asarray(gradient), kept, axis=1).any()
+    soft = losses.soft_targets(masked_teacher, original, 2.0, control)
+    np.testing.assert_allclose(soft[:, kept], losses.soft_targets(teacher[:, kept], labels, 2.0, control), rtol=1e-5)
+    np.testing.assert_allclose(np.sum(soft, axis=1), 1, rtol=1e-6)
+
+
+def test_an_example_whose_label_does_not_exist_has_an_infinite_loss_and_no_gradient(logits):
+    for masked in (logits.at[0, 0].set(-jnp.inf), logits.at[0].set(-jnp.inf)):
+        for loss in (losses.cross_entropy, lambda z, y: losses.smoothed_cross_entropy(z, y, 0.1)):
+            found, gradient = loss(masked, LABELS), jax.grad(lambda z, loss=loss: loss(z, LABELS).sum())(masked)
+            assert np.isposinf(found[0]) and np.isfinite(found[1:]).all() and np.isfinite(gradient).all() and not gradient[0].any()
+
+
+def test_finite_logits_are_the_plain_formulas(logits):
+    """`masked` decides about -inf alone, and without it -inf shows as the divergence that it is."""
+    teacher = logits[::-1]
+    for loss in (losses.cross_entropy, losses.logit_matching):
+        second = teacher if loss is losses.logit_matching else LABELS
+        np.testing.assert_allclose(loss(logits, second), loss(logits, second, masked=False), rtol=1e-6)
+    for convention in losses.CONVENTIONS:
+        of = lambda z, masked, convention=convention: losses.smoothed_cross_entropy(z, LABELS, 0.1, convention, masked=masked)
+        np.testing.assert_allclose(of(logits, True), of(logits, False), rtol=1e-6)
+    assert not np.isfinite(of(logits.at[0, 4].set(-jnp.inf), False)[0])
+    soft = [losses.soft_targets(logits, LABELS, 2.0, 1.0, masked=masked) for masked in (True, False)]
+    np.testing.assert_allclose(soft[0], soft[1], rtol=1e-6)
+    crossed = [losses.soft_cross_entropy(logits, soft[0], masked=masked) for masked in (True, False)]
+    np.testing.assert_allclose(crossed[0], crossed[1], rtol=1e-6)
+
+
+def test_a_target_on_a_class_that_does_not_exist_costs_infinitely_much():
+    logits = jnp.array([[0.0, -jnp.inf], [0.0, -jnp.inf]])
+    assert losses.soft_cross_entropy(logits, jnp.array([[1.0, 0.0], [0.9, 0.1]])).tolist() == [0.0, np.inf]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_labels_of_every_integer_type(dtype):
+    classes = 200 if np.dtype(dtype).itemsize > 1 else 100
+    logits = np.asarray(jax.random.normal(jax.random.key(2), (7, classes)))
+    labels = np.arange(7) * 13 % classes
+    for given in [labels.astype(dtype), *([jnp.asarray(labels.astype(dtype))] if not dtype.startswith(">") else [])]:
+        np.testing.assert_array_equal(losses.smooth_labels(given, classes, 0.1), losses.smooth_labels(labels, classes, 0.1))
+        np.testing.assert_array_equal(losses.smoothed_cross_entropy(logits, given, 0.1), losses.smoothed_cross_entropy(logits, labels, 0.1))
+        np.testing.assert_array_equal(losses.distillation_loss(logits, logits, given, 0.5, 2.0),
+                                      losses.distillation_loss(logits, logits, labels, 0.5, 2.0))
+
+
+def test_small_labels_of_many_classes():
+    """300 is no number of int8 or uint8."""
+    for dtype in (jnp.int8, jnp.uint8):
+        found = losses.smooth_labels(jnp.array([3, 120], dtype), 300, 0.0)
+        assert np.argmax(found, axis=1).tolist() == [3, 120] and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, ">f4", ">f8", np.float64, np.int16])
+def test_logits_of_every_real_type(logits, dtype):
+    given = np.asarray(logits).astype(dtype)
+    native = given.astype(np.float32)
+    np.testing.assert_array_equal(losses.smoothed_cross_entropy(given, LABELS, 0.1), losses.smoothed_cross_entropy(native, LABELS, 0.1))
+    np.testing.assert_array_equal(losses.logit_matching(given, given[::-1]), losses.logit_matching(native, native[::-1]))
+
+
+@pytest.mark.parametrize("label", [-1, -10, 10, 255, 2**31 - 1, 2**32, 2**32 + 3, -2**40])
+def test_a_label_outside_the_classes_gives_nan(logits, label):
+    labels = np.array([0, label, 2, 9], np.int64)
+    for given in (labels, *([jnp.asarray(labels, jnp.int32)] if abs(label) < 2**31 else [])):
+        for convention in losses.CONVENTIONS:
+            for masked in (True, False):
+                found = jax.jit(lambda z, c=convention, m=masked, y=given: losses.smoothed_cross_entropy(z, y, 0.1, c, masked=m))(logits)
+                assert np.isnan(found).tolist() == [False, True, False, False]
+            assert np.isnan(losses.smooth_labels(given, 10, 0.1, convention)).any(axis=1).tolist() == [False, True, False, False]
+        assert np.isnan(losses.cross_entropy(logits, given)).tolist() == [False, True, False, False]
+        assert np.isnan(losses.distillation_loss(logits, logits, given, 1.0, 2.0)).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("convention", losses.CONVENTIONS)
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_one_class_is_certain(convention, alpha):
+    labels = jnp.zeros(3, jnp.int32)
+    assert losses.smooth_labels(labels, 1, alpha, convention).tolist() == [[1.0]] * 3
+    loss = lambda z, alpha: losses.smoothed_cross_entropy(z, labels, alpha, convention)
+    logits = jnp.array([[1.0], [-5.0], [0.0]])
+    assert jax.jit(loss)(logits, alpha).tolist() == [0.0] * 3
+    assert jax.grad(lambda z: loss(z, alpha).sum())(logits).tolist() == [[0.0]] * 3
+    assert losses.soft_targets(logits, labels, 2.0, 1.0).tolist() == [[1.0]] * 3
+
+
+def test_the_largest_finite_logits_have_a_loss_at_no_smoothing():
+    logits = jnp.array([[3e38, -3e38, 0.0]])
+    assert losses.smoothed_cross_entropy(logits, jnp.array([0]), 0.0).tolist() == [0.0]
+
+
+def test_other_types_are_refused(logits):
+    for labels in (LABELS.astype(jnp.float32), LABELS > 2):
+        with pytest.raises(TypeError):
+            inspect.unwrap(losses.smooth_labels)(labels, 10, 0.1)
+    with pytest.raises(TypeError):
+        inspect.unwrap(losses.cross_entropy)(np.asarray(logits, complex), LABELS)

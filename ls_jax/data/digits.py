@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 
+from ls_jax import npz_map
 from ls_jax.data.dataset import Dataset, Split
 
 TEST_EXAMPLES = 500
@@ -21,8 +22,8 @@ def load() -> Dataset:
     spaced ones are the test set, so each class has its share to within one example. Both splits keep the
     original order.
     """
-    with np.load(pathlib.Path(__file__).with_name("digits.npz")) as file:
-        counts, labels = file["images"], file["labels"].astype(np.int32)
+    arrays = npz_map.read(pathlib.Path(__file__).with_name("digits.npz"))
+    counts, labels = arrays["images"], arrays["labels"].astype(np.int32)
     images = np.round(counts * (255 / 16)).astype(np.uint8)[..., None]
     order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))  # a stream that NumPy has frozen
     order = order[np.argsort(labels[order], kind="stable")]

@@ -4,15 +4,16 @@ import zipfile
 
 import numpy as np
 
+from ls_jax import checked, npz_map
 from ls_jax.data.dataset import Dataset, Split
-from ls_jax.errors import UserError
+from ls_jax.errors import InvalidArray, UserError
 
 
 def load(path: str | os.PathLike) -> Dataset:
     """The data set in a file.
 
     {train,test,validation}_images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, of one size; _labels are
-    integers [N] from 0. Without class_names (strings [K]) the largest training label says how many classes.
+    integers [N] from 0. Without class_names (strings [K], or bytes in UTF-8) the largest training label says how many classes.
 
     Raises:
         UserError: names the file, the array and, where there is one, the first bad index.
@@ -36,29 +37,23 @@ def load(path: str | os.PathLike) -> Dataset:
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file. UserError: it is not there, or an array of it cannot be read."""
+    """All arrays of an .npz file. UserError: it is not there, or an array of it is damaged (see `npz_map.open_npz`)."""
     if not zipfile.is_zipfile(path):
         problem = "truncated or not an .npz file" if os.path.isfile(path) else "no such file"
         raise UserError(f"{path}: {problem}; write it with numpy.savez")
-    name = "the list of arrays"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {}
-            for name in file.files:
-                arrays[name] = file[name]
-            return arrays
-    except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: {name} cannot be read ({reason}); write the file anew") from error
+        return npz_map.read(path)
+    except npz_map.Unreadable as error:
+        raise UserError(f"{path}: {error.array or 'the list of arrays'} cannot be read: it {error.reason}; write the file anew") from error
 
 
 def _class_names(path: str, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
     """Those of the file, or else the class numbers up to the largest training label."""
     if "class_names" in arrays:
-        names = arrays["class_names"]
-        if names.ndim != 1 or names.dtype.kind not in "US":
-            raise UserError(f"{path}: class_names is {names.dtype} {names.shape}; it must be strings [K]")
-        return tuple(names.astype(str).tolist())
+        try:
+            return tuple(checked.strings(arrays["class_names"]))
+        except InvalidArray as error:
+            raise UserError(f"{path}: {error}") from error
     labels = _labels(path, "train_labels", arrays)
     largest = int(labels.max())
     if largest >= len(labels):

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from scipy.special import softmax
 
-from ls_jax import predictions
+from ls_jax import checked, predictions
 from ls_jax.data import Pictures, Split
 from ls_jax.studies import projection
 from ls_jax.studies.projection_plot import SPLIT_TITLES
@@ -106,7 +106,7 @@ def _member(workdir, member, rows, chosen, classes, width):
         if basis is None:
             kernel, bias = arrays["kernel"][:, classes], arrays["bias"][classes]
             basis = projection.template_span(kernel, bias)
-        logits = arrays["logits"][ids]
+        logits = checked.reals(arrays["logits"][ids])  # in float16 the confidences below would overflow
         splits[split] = {**_quantise(projection.project(arrays["features"][ids], basis), width),
                          "predicted": _encode(np.argmax(logits, axis=1), np.uint16),
                          "confidence": _encode(np.round(softmax(logits, axis=1).max(axis=1) * 65535), np.uint16)}

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special
 
+from ls_jax import checked
 from ls_jax.studies import streaming
 
 NORMS = ("l1", "l2", "max")
@@ -31,6 +32,7 @@ def equal_mass(confidence: Float[np.ndarray, " examples"], bins: int) -> Float[n
 
     An inner edge is the largest confidence in the bin below it. With fewer examples than bins the last bins are empty.
     """
+    confidence = checked.doubles(confidence, "confidence")
     share, extra = divmod(len(confidence), bins)
     ends = np.arange(1, bins) * share + np.minimum(np.arange(1, bins), extra)
     return np.concatenate([[0.0], np.sort(confidence)[ends - 1], [1.0]])
@@ -55,8 +57,8 @@ def bin_index(values: Float[np.ndarray, " examples"], edges: Float[np.ndarray, "
 def cells(confidence: Float[np.ndarray, " examples"], correct: Bool[np.ndarray, " examples"],
           edges: Float[np.ndarray, " bins+1"]) -> Cells:
     """The sums of one member's examples."""
-    bins = len(edges) - 1
-    index = 2 * bin_index(confidence, edges) + correct
+    confidence, bins = checked.doubles(confidence, "confidence"), len(edges) - 1
+    index = 2 * bin_index(confidence, edges) + checked.booleans(correct, "correct")
     count, total = (np.bincount(index, weights, 2 * bins).reshape(bins, 2) for weights in (None, confidence))
     return Cells(edges, count.astype(np.float64), total)
 
@@ -74,6 +76,7 @@ def calibration_error(count: Float[np.ndarray, "*batch bins"], gap: Float[np.nda
     """
     if norm not in NORMS:
         raise ValueError(f"norm={norm!r}: choose one of {', '.join(NORMS)}")
+    count, gap, correct = (checked.doubles(each, name) for each, name in ((count, "count"), (gap, "gap"), (correct, "correct")))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean, accuracy = mean_of(gap, count), mean_of(correct, count)
         variance = np.maximum(accuracy * (1 - accuracy), 0)
@@ -120,6 +123,7 @@ def class_sums(logits: Float[np.ndarray, "examples classes"], labels: Int[np.nda
     An example has at most bins - 1 classes above the first bin. Those are picked out, and the first bin is what they
     leave of each class's total. Edges are compared in the dtype of the probabilities, so k tied classes sit at 1/k.
     """
+    logits, labels = checked.member(logits, labels)
     classes = logits.shape[1]
     edges = edges_of(np.zeros(0), bins, "equal_width")
     index = lambda column, value: column * bins + bin_index(value, edges.astype(value.dtype))

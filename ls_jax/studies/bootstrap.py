@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import special
 
+from ls_jax import checked
 from ls_jax.studies import binning
 
 
@@ -58,6 +59,7 @@ def share_interval(correct: Float[np.ndarray, " bins"], count: Float[np.ndarray,
                    level: float) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
     """Wilson's interval (1927) for a share: a bootstrap of the bin's examples, but not of width 0 where all or none are right."""
     z = special.ndtri((1 + _level(level)) / 2)
+    correct, count = checked.doubles(correct, "correct"), checked.doubles(count, "count")
     with np.errstate(invalid="ignore", divide="ignore"):
         share = correct / count
         middle = share + z**2 / (2 * count)
@@ -68,6 +70,7 @@ def share_interval(correct: Float[np.ndarray, " bins"], count: Float[np.ndarray,
 def joint(confidence: Float[np.ndarray, "members examples"], correct: Bool[np.ndarray, "members examples"], bins: int = 15,
           scheme: str = "equal_width", level: float = 0.95, draws: int = 1000, seed: int = 0) -> Joint:
     """The members' debiased "l1" errors with their intervals, and draws of all of them on the same resampled examples."""
+    confidence, correct = checked.doubles(confidence, "confidence"), checked.booleans(correct, "correct")
     cells = [binning.cells(c, r, binning.edges_of(c, bins, scheme)) for c, r in zip(confidence, correct)]
     estimates = [Estimate(float(binning.of_cells(each, debiased=True)), *interval(each, level, draws=draws, seed=seed))
                  for each in cells]
@@ -106,6 +109,7 @@ def resample(members: Sequence[binning.Cells], confidence: Float[np.ndarray, "me
     taken at their mean, which leaves out their spread within a bin.
     """
     rng = np.random.default_rng(seed)
+    confidence, correct = checked.doubles(confidence, "confidence"), checked.booleans(correct, "correct")
     index = np.stack([2 * binning.bin_index(c, m.edges) + r for m, c, r in zip(members, confidence, correct)], axis=1)
     groups, inverse, count = _unique_rows(index)
     onehots = [np.eye(m.count.size)[groups[:, j]] for j, m in enumerate(members)]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import special
 
-from ls_jax import predictions, results
+from ls_jax import checked, predictions, results
 from ls_jax.studies import binning, bootstrap, scores, streaming, temperature
 
 BINS = 15
@@ -49,6 +49,7 @@ def of_workdir(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -
 
 def measure(row: Mapping[str, Any], splits: Mapping[str, tuple[Any, Any]]) -> Iterator[Measured]:
     """Measure one member on its held-out splits, {name: (logits [examples, classes], labels [examples])}."""
+    splits = {split: checked.member(*arrays) for split, arrays in splits.items()}
     for split, (logits, labels) in splits.items():
         of = streaming.top_label(logits, labels)
         classes = binning.class_sums(logits, labels, BINS)

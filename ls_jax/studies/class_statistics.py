@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
+from ls_jax import checked
+from ls_jax.errors import InvalidArray
 from ls_jax.studies.projection import blocks
 
 
@@ -29,7 +31,10 @@ class ClassStatistics(NamedTuple):
 
 def of_features(features: Any, labels: Int[np.ndarray, " examples"]) -> ClassStatistics:
     """The statistics of features [N, d], which may be a memory map of more than fits into memory; d² numbers are held."""
-    labels = np.asarray(labels)
+    labels = checked.integers(labels)
+    checked.check_reals(features, "features", 2)
+    if labels.shape != (features.shape[0],):
+        raise InvalidArray(f"labels have shape {labels.shape}, and {(features.shape[0],)} goes with features of shape {features.shape}")
     classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
     width = features.shape[1]
     means, directions, within = np.zeros((len(classes), width)), np.zeros((len(classes), width)), np.zeros((width, width))
@@ -53,10 +58,11 @@ def indicator(position: Int[np.ndarray, " examples"], classes: int) -> sparse.cs
 
 def disagreement(arrays: Mapping[str, Any], statistics: ClassStatistics) -> float:
     """The share of examples whose nearest class mean is of another class than the largest logit (classes with examples only)."""
+    logits, labels = checked.member(arrays["logits"], arrays["labels"])
     different, norms = 0, np.sum(statistics.centred ** 2, axis=1)
     middle = statistics.means.mean(axis=0)
-    for rows in blocks(len(arrays["labels"]), max(arrays["features"].shape[1], arrays["logits"].shape[1])):
-        features = np.asarray(arrays["features"][rows], np.float64) - middle
+    for rows in blocks(len(labels), max(arrays["features"].shape[1], logits.shape[1])):
+        features = checked.doubles(arrays["features"][rows]) - middle
         nearest = np.argmin(norms - 2 * features @ statistics.centred.T, axis=1)
-        different += np.sum(nearest != np.argmax(arrays["logits"][rows][:, statistics.classes], axis=1))
-    return float(different / len(arrays["labels"]))
+        different += np.sum(nearest != np.argmax(logits[rows][:, statistics.classes], axis=1))
+    return float(different / len(labels))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ls_jax import checked
 from ls_jax.studies import representation, streaming
 from ls_jax.studies.streaming import Labels, Logits, Mask
 
@@ -16,16 +17,20 @@ NEAREST = 4  # similar to a class are the nearest 1/NEAREST of the others, at le
 def equivalent_smoothing(teacher_logits: Logits, labels: Labels, temperature: float = 1.0, mask: Mask = None) -> Any:
     """γ = E[Σ_k (1 - y_k) pᵗ_k(T)] K/(K-1), the label smoothing that moves as much probability to the wrong classes (the paper §4).
 
-    A teacher that gives the smoothed targets of α has γ = α; γ → 1 for T → ∞; a teacher that is surely wrong has K/(K-1).
+    A teacher that gives the smoothed targets of α has γ = α; γ → 1 for T → ∞; a teacher that is surely wrong has K/(K-1). K is the
+    number of an example's classes whose logit is not -inf; of one class alone γ is 0.
     """
     def measure(logits, labels):
         def block(rows):
-            _, _, exponential, others = streaming.softmax(np.asarray(logits[rows], np.float64), temperature)
+            values = checked.doubles(logits[rows], "logits")
+            _, _, exponential, others = streaming.softmax(values, temperature)
             exponential[np.arange(len(exponential)), labels[rows]] = 0  # the wrong classes' sum, without 1 - p_y's cancellation
-            return np.sum(exponential.sum(axis=-1) / (1 + others))
+            present = scale(np.sum(values != -np.inf, axis=-1)) / scale(classes)  # 1 where all classes exist
+            return np.sum(exponential.sum(axis=-1) / (1 + others) * present)
 
         classes = logits.shape[-1]
-        return np.float64(sum(streaming.over_blocks(block, *logits.shape)) / len(labels) * classes / (classes - 1))
+        scale = lambda classes: classes / np.maximum(classes - 1, 1)
+        return np.float64(sum(streaming.over_blocks(block, *logits.shape)) / len(labels) * scale(classes))
 
     if not temperature > 0:
         raise ValueError(f"temperature={temperature!r} must be above 0")
@@ -42,14 +47,21 @@ def stability(teacher_logits: Logits, labels: Labels, temperature: float = 1.0, 
 
 def similar_classes(teacher_logits: Float[np.ndarray, "examples classes"],
                     labels: Int[np.ndarray, " examples"]) -> Bool[np.ndarray, "classes classes"]:
-    """[c, k]: whether class k is among the wrong classes that the teacher gives the largest mean logits on examples of class c."""
+    """[c, k]: whether class k is among the wrong classes that the teacher gives the largest mean logits on examples of class c.
+
+    A mean runs over the examples for which the class exists, whose logit is not -inf.
+    """
+    teacher_logits, labels = checked.member(checked.reals(teacher_logits), labels)
     classes = teacher_logits.shape[-1]
     mean = np.full((classes, classes), -np.inf)
     for c in np.unique(labels):
-        mean[c] = np.mean(teacher_logits[labels == c], axis=0, dtype=np.float64)
+        of_class = teacher_logits[labels == c]
+        there = np.any(of_class != -np.inf, axis=0)
+        mean[c, there] = np.mean(of_class[:, there], axis=0, dtype=np.float64, where=of_class[:, there] != -np.inf)
     np.fill_diagonal(mean, -np.inf)
     rank = np.argsort(np.argsort(-mean, axis=1, kind="stable"), axis=1)
-    return (rank < max(1, (classes - 1) // NEAREST)) & np.isfinite(mean)
+    others = np.isfinite(mean).sum(axis=1, keepdims=True)
+    return (rank < np.maximum(1, others // NEAREST)) & np.isfinite(mean)
 
 
 def diffusion(features: Float[np.ndarray, "examples features"], reference: Float[np.ndarray, "examples features"],
@@ -62,6 +74,8 @@ def diffusion(features: Float[np.ndarray, "examples features"], reference: Float
     formula was not found, so its numbers are not theirs. `similar` should come from a third network, such as the teacher: the
     reference's own nearest classes tend to be farther in any other network. NaN where classes have collapsed into one.
     """
+    labels, similar = checked.class_ids(labels, len(similar)), checked.booleans(similar, "similar")
+    features, reference = checked.doubles(features), checked.doubles(reference, "reference")
     classes = np.unique(labels)
     own, before = (_centroid_distances(each, labels, classes) for each in (features, reference))
     if not (own.all() and before.all()):

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import digamma
 
+from ls_jax import checked
 from ls_jax.studies.projection import blocks
 
 NODES = np.arange(-9.0, 9.01, 0.25)  # of the quadrature, in standard deviations: the rest of a normal is 2e-19
@@ -66,7 +67,7 @@ def mixture_information(means: Float[np.ndarray, " examples"], deviation: float)
         means: μ_x.
         deviation: σ > 0.
     """
-    means = np.sort(np.asarray(means, np.float64)) / deviation
+    means = np.sort(checked.doubles(means, "means")) / deviation
     weights = np.exp(-NODES**2 / 2) / np.sum(np.exp(-NODES**2 / 2))
     total = 0.0
     for rows in blocks(len(means), len(means) * len(NODES)):
@@ -79,7 +80,7 @@ def mixture_information(means: Float[np.ndarray, " examples"], deviation: float)
 
 def fitted_mixture(draws: Float[np.ndarray, "examples views"]) -> tuple[Float[np.ndarray, " examples"], float]:
     """(μ_x, σ) of the mixture that the draws fit best: means, and the pooled deviation from them with L - 1 in the denominator."""
-    draws = np.asarray(draws, np.float64)
+    draws = checked.doubles(draws, "draws")
     if draws.shape[1] < 2:
         raise ValueError("a deviation from the mean needs two views of each example or more")
     return draws.mean(axis=1), float(np.sqrt(np.mean(np.var(draws, axis=1, ddof=1))))
@@ -97,7 +98,7 @@ def neighbour_information(draws: Float[np.ndarray, "examples views"], neighbours
     Raises:
         ValueError: there are no more views than neighbours.
     """
-    draws = np.asarray(draws, np.float64)
+    draws = checked.doubles(draws, "draws")
     examples, views = draws.shape
     if views <= neighbours:
         raise ValueError(f"{neighbours} neighbours need more than {neighbours} views of each example, not {views}")
@@ -113,12 +114,13 @@ def neighbour_information(draws: Float[np.ndarray, "examples views"], neighbours
 
 def repeated(draws: Float[np.ndarray, "examples views"]) -> float:
     """The share of draws that equal an earlier draw of their example."""
-    ordered = np.sort(draws, axis=1)
+    ordered = np.sort(checked.doubles(draws, "draws"), axis=1)
     return float(np.mean(np.diff(ordered, axis=1) == 0) * (draws.shape[1] - 1) / draws.shape[1])
 
 
 def collapsed(labels: Int[np.ndarray, " examples"] | Sequence[int]) -> float:
     """What is left in nats when every example says its class alone: the classes' entropy, log 2 for two of equal size."""
+    labels = checked.integers(labels)
     share = np.unique(labels, return_counts=True)[1] / len(labels)
     return float(-np.sum(share * np.log(share)))
 
@@ -132,7 +134,7 @@ def half_samples(draws: Float[np.ndarray, "*members examples views"], fresh: Flo
     as much as the whole does about the population (McCarthy 1969), an interval is Î plus the quantiles of what is returned.
     Members share the halves, so means and differences of members have intervals likewise.
     """
-    outer, means = _outer_and_means(draws, fresh)
+    (outer, means), labels = _outer_and_means(draws, fresh), checked.integers(labels)
     rng, classes = np.random.default_rng(seed), [np.flatnonzero(labels == label) for label in np.unique(labels)]
     values = []
     for _ in range(count):
@@ -144,10 +146,10 @@ def half_samples(draws: Float[np.ndarray, "*members examples views"], fresh: Flo
 
 
 def _outer_and_means(draws, fresh):
-    draws = np.asarray(draws, np.float64)
+    draws = checked.doubles(draws, "draws")
     if draws.ndim < 2 or 0 in draws.shape:
         raise ValueError(f"draws has shape {draws.shape}: it must be [..., examples, views]")
-    outer = draws[..., 0] if fresh is None else np.asarray(fresh, np.float64)
+    outer = draws[..., 0] if fresh is None else checked.doubles(fresh, "fresh")
     if outer.shape != draws.shape[:-1]:
         raise ValueError(f"fresh has shape {outer.shape}, but {draws.shape[:-1]} goes with draws of shape {draws.shape}")
     if not (np.isfinite(draws).all() and np.isfinite(outer).all()):

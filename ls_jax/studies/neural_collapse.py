@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ls_jax import checked
 from ls_jax.studies.class_statistics import ClassStatistics, disagreement
 
 CUTOFF = 1e-9  # singular values of the class means below this times the largest are rounding
@@ -35,7 +36,7 @@ def measure(arrays: Mapping[str, Any], statistics: ClassStatistics) -> dict[str,
         raise ValueError("neural collapse needs two classes with different means")
     found = {"nc1": variability(statistics.within, centred), **_named("nc2 {}", simplex(centred))}
     if "kernel" in arrays:
-        weights = np.asarray(arrays["kernel"], np.float64)[:, statistics.classes].T
+        weights = checked.doubles(arrays["kernel"], "kernel")[:, statistics.classes].T
         found |= {**_named("nc2 weight {}", simplex(weights)), "nc2 logits": logit_simplex(weights, centred),
                   "nc3": duality(weights, centred), "nc4": disagreement(arrays, statistics)}
     return found
@@ -43,6 +44,7 @@ def measure(arrays: Mapping[str, Any], statistics: ClassStatistics) -> dict[str,
 
 def variability(within: Float[np.ndarray, "features features"], centred: Float[np.ndarray, "classes features"]) -> float:
     """Tr(Σ_W Σ_B⁺)/K: with centred = U S Vᵀ, Σ_B = V (S²/K) Vᵀ, so it is the sum of vᵀ Σ_W v / s² over the directions v."""
+    within, centred = checked.doubles(within, "within"), checked.doubles(centred, "centred")
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     kept = sizes > CUTOFF * sizes[0]
     directions = directions[kept]
@@ -51,6 +53,7 @@ def variability(within: Float[np.ndarray, "features features"], centred: Float[n
 
 def simplex(vectors: Float[np.ndarray, "classes features"]) -> dict[str, float]:
     """{"norms", "angles", "simplex"}: how far K vectors are from a simplex of equal norms and cosines -1/(K-1)."""
+    vectors = checked.doubles(vectors, "vectors")
     norms = np.linalg.norm(vectors, axis=1)
     unit = vectors / np.where(norms > 0, norms, np.nan)[:, None]
     cosines = (unit @ unit.T)[np.triu_indices(len(vectors), 1)]
@@ -60,6 +63,7 @@ def simplex(vectors: Float[np.ndarray, "classes features"]) -> dict[str, float]:
 
 def logit_simplex(weights: Float[np.ndarray, "classes features"], centred: Float[np.ndarray, "classes features"]) -> float:
     """How far the logits of the class means are from a simplex (Guo et al.'s NC2), from 0 to 2."""
+    weights, centred = checked.doubles(weights, "weights"), checked.doubles(centred, "centred")
     classes, logits = len(weights), weights @ centred.T
     target = (np.eye(classes) - 1 / classes) / np.sqrt(classes - 1)
     return float(np.linalg.norm(logits / np.linalg.norm(logits) - target))
@@ -67,6 +71,7 @@ def logit_simplex(weights: Float[np.ndarray, "classes features"], centred: Float
 
 def duality(weights: Float[np.ndarray, "classes features"], centred: Float[np.ndarray, "classes features"]) -> float:
     """||W/||W||_F - M/||M||_F||_F, from 0 to 2."""
+    weights, centred = checked.doubles(weights, "weights"), checked.doubles(centred, "centred")
     return float(np.linalg.norm(weights / np.linalg.norm(weights) - centred / np.linalg.norm(centred)))
 
 

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from scipy import optimize
 from scipy.special import logsumexp
 
+from ls_jax import checked
+
 PENALTIES = tuple(10.0**-k for k in range(1, 8))  # from strong to weak, each fit starting from the one before
 ITERATIONS = 300
 VALIDATION = 5                                    # every fifth training example chooses the penalty
@@ -26,6 +28,7 @@ class Probe(NamedTuple):
 
     def accuracy(self, features: Float[np.ndarray, "examples features"], labels: Int[np.ndarray, " examples"]) -> float:
         """The share of examples that the probe classifies rightly."""
+        features, labels = checked.doubles(features), checked.class_ids(labels, len(self.bias))
         return float(np.mean(np.argmax((features - self.mean) / self.scale @ self.kernel + self.bias, axis=1) == labels))
 
 
@@ -37,6 +40,7 @@ def fit(features: Float[np.ndarray, "examples features"], labels: Int[np.ndarray
     """
     if len(labels) < 2 * VALIDATION:
         raise ValueError(f"a probe needs {2 * VALIDATION} examples or more, not {len(labels)}")
+    features, labels = checked.doubles(features), checked.class_ids(labels, classes)
     held_out = np.arange(len(labels)) % VALIDATION == 0
     best, start = (-1.0, PENALTIES[0]), None
     for penalty in PENALTIES:
@@ -47,7 +51,7 @@ def fit(features: Float[np.ndarray, "examples features"], labels: Int[np.ndarray
 
 def fit_one(features: Any, labels: Int[np.ndarray, " examples"], classes: int, penalty: float, start: Probe | None = None) -> Probe:
     """The minimum of mean cross-entropy + penalty/2 ||kernel||², by L-BFGS in float64; the bias is not penalised."""
-    x = np.asarray(features, np.float64)
+    x, labels = checked.doubles(features), checked.class_ids(labels, classes)
     mean = x.mean(axis=0)
     x = x - mean
     scale = float(np.sqrt(np.mean(np.sum(x * x, axis=1)))) or 1.0

@@ -31,10 +31,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from scipy import sparse
 
-from ls_jax import predictions, results
+from ls_jax import checked, predictions, results
 from ls_jax.studies.triples import Triple
 
 QUANTITIES = ("spread ratio", "centroid variation", "wrong-class spread", "centroid distance")
@@ -43,14 +43,14 @@ EXAMPLES = 100    # of each class in a figure, as the paper
 BLOCK = 1 << 22  # numbers in a block of logits or features, which is read and held as float64
 
 
-def templates(kernel: Float[np.ndarray, "features classes"], bias: Float[np.ndarray, " classes"] | None,
+def templates(kernel: Real[np.ndarray, "features classes"], bias: Real[np.ndarray, " classes"] | None,
               ) -> Float[np.ndarray, "classes dimensions"]:
     """One row a class, float64, with the bias appended; None: without."""
-    rows = np.asarray(kernel, np.float64).T
-    return rows if bias is None else np.concatenate([rows, np.asarray(bias, np.float64)[:, None]], axis=1)
+    rows = checked.doubles(kernel, "kernel").T
+    return rows if bias is None else np.concatenate([rows, checked.doubles(bias, "bias")[:, None]], axis=1)
 
 
-def template_plane(kernel: Float[np.ndarray, "features classes"], bias: Float[np.ndarray, " classes"] | None,
+def template_plane(kernel: Real[np.ndarray, "features classes"], bias: Real[np.ndarray, " classes"] | None,
                    classes: Sequence[int]) -> Float[np.ndarray, "dimensions 2"]:
     """Orthonormal basis of the plane through the templates of three classes, float64; dimensions = features + 1 with a bias.
 
@@ -74,18 +74,18 @@ def template_plane(kernel: Float[np.ndarray, "features classes"], bias: Float[np
     return np.stack([across, up], axis=1)
 
 
-def template_span(kernel: Float[np.ndarray, "features classes"],
-                  bias: Float[np.ndarray, " classes"] | None) -> Float[np.ndarray, "dimensions rank"]:
+def template_span(kernel: Real[np.ndarray, "features classes"],
+                  bias: Real[np.ndarray, " classes"] | None) -> Float[np.ndarray, "dimensions rank"]:
     """Orthonormal basis of the span of all templates' differences, float64; its rank is at most classes - 1."""
     rows = templates(kernel, bias)
     _, sizes, directions = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
     return directions[sizes > 1e-6 * sizes[0]].T
 
 
-def project(features: Float[np.ndarray, "*batch features"],
+def project(features: Real[np.ndarray, "*batch features"],
             plane: Float[np.ndarray, "dimensions axes"]) -> Float[np.ndarray, "*batch axes"]:
     """Coordinates of activations in an orthonormal basis, float64; a basis made with the bias sees a 1 appended."""
-    features = np.asarray(features, np.float64)
+    features = checked.doubles(features)
     if len(plane) == features.shape[-1] + 1:
         return features @ plane[:-1] + plane[-1]
     return features @ plane
@@ -100,9 +100,10 @@ def numbers(arrays: Mapping[str, Any], classes: Triple | None = None) -> dict[st
         classes: the triple.
 
     Raises:
+        InvalidArray: an array is of another type, a label is none of the classes, or a logit is not finite.
         ValueError: fewer than three classes have examples, or a class of the triple has none, or their templates lie on a line.
     """
-    labels, kernel, bias = np.asarray(arrays["labels"]), arrays["kernel"], arrays["bias"]
+    (_, labels), kernel, bias = checked.member(arrays["logits"], arrays["labels"]), arrays["kernel"], arrays["bias"]
     present = np.unique(labels)
     chosen = present if classes is None else np.asarray(classes)
     if len(chosen) < 3 or not set(chosen) <= set(present):
@@ -119,7 +120,9 @@ def numbers(arrays: Mapping[str, Any], classes: Triple | None = None) -> dict[st
         rows = block if len(ids) == len(labels) else ids[block]  # a slice is read faster
         own = position[labels[rows]]
         points = project(arrays["features"][rows], basis)
-        distances = norms - 2 * arrays["logits"][rows][:, chosen].astype(np.float64)  # ||x - w_k||² - ||x||²
+        logits = arrays["logits"][rows][:, chosen]
+        checked.check_finite("logits", logits, block.start)
+        distances = norms - 2 * logits.astype(np.float64)  # ||x - w_k||² - ||x||²
         of_class = sparse.csr_array((np.ones(len(own)), (own, np.arange(len(own)))), (len(chosen), len(own)))
         count += of_class.sum(axis=1)
         total += of_class @ points
@@ -159,6 +162,7 @@ def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triples:
 def measure(arrays: Mapping[str, Any], triples: Sequence[Triple | None]) -> Iterator[tuple[Any, str, float]]:
     """(class names or "all triples", quantity, value) of one member on one split, of all that can be measured; None: all triples."""
     names = [str(name) for name in arrays["class_names"]]
+    checked.member(arrays["logits"], arrays["labels"])
     for triple in triples:
         try:
             found = numbers(arrays, triple)

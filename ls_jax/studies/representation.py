@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import softmax
 
-from ls_jax.studies import class_statistics, neural_collapse
+from ls_jax import checked
+from ls_jax.studies import class_statistics, neural_collapse, streaming
 from ls_jax.studies.class_statistics import ClassStatistics
 from ls_jax.studies.projection import blocks
 
@@ -52,10 +52,12 @@ def class_separation(statistics: ClassStatistics) -> float:
 
 def stability(logits: Any, labels: Int[np.ndarray, " examples"], temperature: float = 1.0) -> float:
     """S of logits [N, K], at most 1: 1 where all examples of a class get the same probabilities."""
-    classes, position, count = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    logits, labels = checked.member(logits, labels)
+    classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
     total, square = np.zeros((len(classes), logits.shape[1])), np.zeros(len(classes))
     for rows in blocks(len(position), logits.shape[1]):
-        probabilities = softmax(np.asarray(logits[rows], np.float64) / temperature, axis=1)
+        _, _, exponential, others = streaming.softmax(checked.doubles(logits[rows], "logits"), temperature)
+        probabilities = exponential / (1 + others)[:, None]
         of_class = class_statistics.indicator(position[rows], len(classes))
         total += of_class @ probabilities
         square += of_class @ np.sum(probabilities ** 2, axis=1)
@@ -64,11 +66,13 @@ def stability(logits: Any, labels: Int[np.ndarray, " examples"], temperature: fl
 
 def effective_rank(matrix: Float[np.ndarray, "rows columns"]) -> float:
     """exp of the entropy of the singular values' shares: from 1 to the matrix's rank, which it reaches where they are equal."""
-    return _rank(np.linalg.svd(matrix, compute_uv=False))
+    return _rank(np.linalg.svd(checked.doubles(matrix, "matrix"), compute_uv=False))
 
 
 def linear_cka(features: Any, others: Any) -> float:
     """Linear centred kernel alignment of features [N, d] and [N, d'] of the same examples, from 0 to 1: ||YᵀX||² / ||XᵀX|| ||YᵀY||."""
+    checked.check_reals(features, "features", 2)
+    checked.check_reals(others, "others", 2)
     if len(features) != len(others):
         raise ValueError(f"{len(features)} and {len(others)} examples: the alignment compares networks on the same ones")
     sizes = features.shape[1], others.shape[1]

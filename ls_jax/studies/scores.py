@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import fft
 
+from ls_jax import checked
 from ls_jax.studies import binning, streaming
 from ls_jax.studies.streaming import Labels, Logits, Mask
 
@@ -67,6 +68,7 @@ def smooth_error(confidence: Float[np.ndarray, " examples"], correct: Bool[np.nd
     The residuals, shared out between the two nearest points of a grid on [0, 1], are smoothed exactly: with reflecting ends that
     is the heat equation, which a cosine transform makes diagonal. Below the grid's spacing the answer is not resolved.
     """
+    confidence, correct = checked.doubles(confidence, "confidence"), checked.booleans(correct, "correct")
     place = confidence * (grid - 1)
     below = np.minimum(place.astype(np.int64), grid - 2)
     residual = (confidence - correct) / len(confidence)
@@ -92,6 +94,7 @@ def risk_coverage_area(score: Float[np.ndarray, " examples"], correct: Bool[np.n
 
     Equal scores are taken in random order: this is the mean over those orders.
     """
+    score, correct = checked.doubles(score, "score"), checked.booleans(correct, "correct")
     _, group, count = np.unique(-score, return_inverse=True, return_counts=True)
     wrong = (np.bincount(group, ~correct, len(count)) / count)[np.sort(group)]
     return float(np.mean(np.cumsum(wrong) / np.arange(1, len(score) + 1)))
@@ -149,4 +152,5 @@ def normalised_logits(logits: Float[np.ndarray, "examples classes"],
 
     if any(norm != int(norm) or norm < 1 for norm in norms):
         raise ValueError(f"norms={tuple(norms)!r}: choose whole numbers of at least 1")
+    checked.check_reals(logits, "logits", 2)
     return np.concatenate(list(streaming.over_blocks(block, *logits.shape)))

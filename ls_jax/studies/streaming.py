@@ -1,6 +1,6 @@
 """Softmax in one pass over the logits, in blocks that stay in a core's cache: nothing as large as the logits is made.
 
-Float32 logits (and shorter ones) are exponentiated in float32, float64 logits in float64; sums over examples are float64.
+Float32 logits (and shorter ones) are exponentiated in float32, longer ones and integers in float64; sums over examples are float64.
 The largest logit's own term, exp(0) = 1, is kept apart from the sum of the others: so 1 - confidence keeps its
 precision at saturated logits, and k tied classes have a confidence of exactly 1/k.
 """
@@ -11,13 +11,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer, Real
+
+from ls_jax import checked
+from ls_jax.errors import InvalidArray
 
 BLOCK = 2**19  # logits, 2 MiB of float32: smaller ones fit the cache better, but threads then wait for each other on a busy machine
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-Logits = Float[np.ndarray | jax.Array, "*batch examples classes"]
-Labels = Int[np.ndarray | jax.Array, "*#batch examples"]
+Logits = Real[np.ndarray | jax.Array, "*batch examples classes"]
+Labels = Integer[np.ndarray | jax.Array, "*#batch examples"]
 Mask = Bool[np.ndarray | jax.Array, "*#batch examples"] | None
 
 
@@ -41,7 +44,7 @@ class Rows:
 
     def __init__(self, array: Any, rows: slice):
         self._array, self._rows = array, range(*rows.indices(len(array)))
-        self.shape = (len(self._rows), *array.shape[1:])
+        self.shape, self.dtype = (len(self._rows), *array.shape[1:]), array.dtype
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -65,21 +68,22 @@ def over_blocks(function: Callable[[slice], Any], examples: int, classes: int) -
 def softmax(block: Float[np.ndarray, "rows classes"], temperature: float = 1.0) -> Softmax:
     """The softmax of a block. +inf takes all the probability, shared if there are several; -inf has none.
 
-    Raises ValueError for NaN, and for an example whose logits are all -inf.
+    Raises InvalidArray for NaN, and for an example whose logits are all -inf.
     """
-    block = _floating(block)
+    block = checked.reals(block)
     rows = np.arange(len(block))
     top = block.argmax(axis=-1)  # also finds NaN
     largest = block[rows, top]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # float32 logits may be farther apart than float32 reaches: no probability is
         shifted = block - largest[:, None]
     infinite = ~np.isfinite(largest)
     if infinite.any():
         if not (largest[infinite] == np.inf).all():
-            raise ValueError("logits hold NaN, or an example whose classes are all -inf: mask such examples out")
+            raise InvalidArray("logits hold NaN, or an example whose classes are all -inf: mask such examples out")
         shifted[infinite] = np.where(block[infinite] == np.inf, 0, -np.inf)
     if temperature != 1:
-        shifted *= shifted.dtype.type(1 / temperature)
+        with np.errstate(over="ignore"):
+            shifted *= shifted.dtype.type(1 / temperature)
     exponential = np.exp(shifted)
     exponential[rows, top] = 0
     others = exponential.sum(axis=-1)
@@ -90,9 +94,14 @@ def softmax(block: Float[np.ndarray, "rows classes"], temperature: float = 1.0) 
 def top_label(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"],
               temperature: float = 1.0) -> TopLabel:
     """Confidence, correctness and NLL of every example; float64 but for `correct`."""
+    logits, labels = checked.member(logits, labels)
+
     def block(rows):
-        top, shifted, _, others = softmax(logits[rows], temperature)
-        true = shifted[np.arange(len(top)), labels[rows]]
+        values = checked.reals(logits[rows])
+        top, shifted, _, others = softmax(values, temperature)
+        true = shifted[np.arange(len(top)), labels[rows]].astype(np.float64)
+        lost = np.flatnonzero(np.isneginf(true))  # where float32 does not reach, float64 may
+        true[lost] = (values[lost, labels[rows][lost]].astype(np.float64) - values[lost, top[lost]]) / temperature
         others = others.astype(np.float64)
         return TopLabel(1 / (1 + others), top == labels[rows], np.log1p(others) - true)
 
@@ -106,12 +115,13 @@ def over_members(function: Callable[..., Any], logits: Logits, labels: Labels, m
     Examples outside the mask are left out before anything is computed from them. A result is a number, an array or a
     NamedTuple of them (None stays None); numbers come back as floats where there are no leading dimensions.
     """
-    logits, labels = np.asarray(logits), np.asarray(labels)
+    logits, labels = np.asarray(logits), checked.integers(labels)
+    checked.check_reals(logits)
     if logits.ndim < 2:
         raise ValueError(f"logits have shape {logits.shape}: they must be [..., examples, classes]")
     batch, examples = logits.shape[:-2], logits.shape[-2]
     labels = _broadcast("labels", labels, (*batch, examples))
-    mask = _broadcast("mask", np.ones(examples, bool) if mask is None else np.asarray(mask), (*batch, examples))
+    mask = _broadcast("mask", np.ones(examples, bool) if mask is None else checked.booleans(mask), (*batch, examples))
     results = []
     for index in np.ndindex(batch):
         kept = mask[index]
@@ -139,17 +149,7 @@ def _broadcast(name, array, shape):
 def _check(logits, labels):
     if not len(labels) or not logits.shape[-1]:
         raise ValueError("calibration needs at least one example and one class (after the mask)")
-    low, high = labels.min(), labels.max()
-    if low < 0 or high >= logits.shape[-1]:
-        raise ValueError(f"labels must be in 0..{logits.shape[-1] - 1}, found {low if low < 0 else high}: mask out padding")
-    first = _floating(logits[:256])
+    checked.class_ids(labels, logits.shape[-1])
+    first = checked.reals(logits[:256])
     if len(first) >= 8 and first.min() >= 0 and np.allclose(first.sum(axis=-1), 1, rtol=0, atol=1e-3):
         raise ValueError("these logits are probabilities (each row sums to 1): pass logits, or np.log(probabilities)")
-
-
-def _floating(array):
-    """Float32 for anything shorter, float64 for float64 and integers."""
-    array = np.asarray(array)
-    if array.dtype in (np.float32, np.float64):
-        return array
-    return array.astype(np.float64 if array.dtype.kind in "biu" else np.float32)

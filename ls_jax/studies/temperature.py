@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from ls_jax import checked
 from ls_jax.studies import binning, streaming
 
 BOUNDS = (0.01, 100.0)
@@ -83,6 +84,7 @@ def minimise_nll(logits: Float[np.ndarray, "examples classes"], labels: Int[np.n
 
     It ends with a Newton step below the tolerance, which leaves about the square of it.
     """
+    logits, labels = checked.member(logits, labels)
     low, high = np.log(bounds)
     few = slice(None, None, 16)  # of many examples a few tell where to start
     here = (np.log(minimise_nll(streaming.Rows(logits, few), labels[few], bounds, 1e-2)[0]) if len(labels) > SEARCHED_AT_ONCE
@@ -112,6 +114,7 @@ def minimise_nll(logits: Float[np.ndarray, "examples classes"], labels: Int[np.n
 def minimise_ece(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"], bins: int = 15,
                  grid: Sequence[float] = GRID) -> tuple[float, str]:
     """(T, status) of one member: the temperature of the grid with the smallest equal-width calibration error; one pass."""
+    logits, labels = checked.member(logits, labels)
     grid, edges = sorted(grid, key=lambda temperature: abs(np.log(temperature))), binning.equal_width(bins)
 
     def block(rows):
@@ -119,7 +122,8 @@ def minimise_ece(logits: Float[np.ndarray, "examples classes"], labels: Int[np.n
         correct = top == labels[rows]
         shifted[np.arange(len(top)), top] = -np.inf  # what is left sums to the odds against the prediction
         others = (np.exp(shifted * shifted.dtype.type(1 / temperature)).sum(axis=-1).astype(np.float64) for temperature in grid)
-        cells = [binning.cells(1 / (1 + against), correct, edges) for against in others]
+        with np.errstate(over="ignore"):
+            cells = [binning.cells(1 / (1 + against), correct, edges) for against in others]
         return np.array([(each.count, each.confidence) for each in cells])
 
     total = sum(streaming.over_blocks(block, *logits.shape))

@@ -1,0 +1,157 @@
+"""What arrays from outside must be: the one place that converts labels, numbers, masks and names, or refuses them by name.
+
+NumPy computes on with most odd arrays: in the labels' own small type, without the imaginary parts, with an object's own methods, or
+with a mask's 0 and 1 as positions. Here labels become int64, numbers float32 or float64 of the machine's byte order, masks bool, and
+names str. Nothing is copied that is already so.
+"""
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ls_jax.errors import InvalidArray
+
+LARGEST = float(np.finfo(np.float32).max)  # of a number in a file: a sum of such numbers' fourth powers is finite in float64
+
+
+def is_integer(dtype: Any) -> bool:
+    """Whether it is an integer type of any size, ml_dtypes' int4 too; bool is none."""
+    return dtype.kind in "iu" or dtype.kind == "V" and np.can_cast(dtype, np.int64)
+
+
+def is_floating(dtype: Any) -> bool:
+    """Whether it is a floating type of any size, bfloat16 and other of ml_dtypes' too."""
+    return dtype.kind == "f" or dtype.kind == "V" and np.can_cast(dtype, np.float64) and not np.can_cast(dtype, np.int64)
+
+
+def integers(array: Any, name: str = "labels") -> Int[np.ndarray, "*batch examples"]:
+    """Integers of any type as int64.
+
+    Raises:
+        InvalidArray: it has no dimension, or another dtype, or a number that int64 does not hold.
+    """
+    array = _array(array, name)
+    if not is_integer(array.dtype):
+        raise InvalidArray(f"{name} has dtype {array.dtype}: integers are due")
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise InvalidArray(f"{name} holds {array.max()}, more than int64 does")
+    return array.astype(np.int64, copy=False)
+
+
+def class_ids(array: Any, classes: int, name: str = "labels") -> Int[np.ndarray, "*batch examples"]:
+    """`integers` from 0 to classes - 1.
+
+    Raises:
+        InvalidArray: as `integers`, or a number is outside.
+    """
+    labels = integers(array, name)
+    if labels.size:
+        low, high = labels.min(), labels.max()
+        if low < 0 or high >= classes:
+            raise InvalidArray(f"{name} must be in 0..{classes - 1}, found {low if low < 0 else high}: mask out padding")
+    return labels
+
+
+def check_reals(array: Any, name: str = "logits", dimensions: int | None = None) -> None:
+    """That an array, which may be on disk and is not read, holds real numbers (of any floating or integer type).
+
+    Raises:
+        InvalidArray: another dtype, no dimension, or not as many as due.
+    """
+    if not (is_floating(array.dtype) or is_integer(array.dtype)):
+        raise InvalidArray(f"{name} has dtype {array.dtype}: real numbers are due")
+    if not array.shape or dimensions not in (None, len(array.shape)):
+        raise InvalidArray(f"{name} has shape {tuple(array.shape)}: an array of {dimensions or 'one or more'} dimensions is due")
+
+
+def reals(array: Any, name: str = "logits") -> Float[np.ndarray, "*batch last"]:
+    """Real numbers as float32, which holds all shorter floats, or float64: longer floats and integers.
+
+    Raises:
+        InvalidArray: as `check_reals`.
+    """
+    array = _array(array, name)
+    check_reals(array, name)
+    short = is_floating(array.dtype) and array.dtype.itemsize <= 4
+    return array.astype(np.float32 if short else np.float64, copy=False)
+
+
+def doubles(array: Any, name: str = "features") -> Float[np.ndarray, "*batch last"]:
+    """`reals` in float64."""
+    return reals(array, name).astype(np.float64, copy=False)
+
+
+def booleans(array: Any, name: str = "mask") -> Bool[np.ndarray, "*batch examples"]:
+    """Booleans, or integers that are all 0 or 1.
+
+    Raises:
+        InvalidArray: it has no dimension or holds something else.
+    """
+    array = _array(array, name)
+    if array.dtype != bool and not (is_integer(array.dtype) and np.isin(array, (0, 1)).all()):
+        raise InvalidArray(f"{name} has dtype {array.dtype}: booleans are due")
+    return array.astype(bool, copy=False)
+
+
+def strings(array: Any, name: str = "class_names") -> list[str]:
+    """The strings of a one-dimensional array of them; bytes are UTF-8.
+
+    Raises:
+        InvalidArray: another shape or dtype, or bytes that are no UTF-8.
+    """
+    array = np.asarray(array)
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise InvalidArray(f"{name} is {array.dtype} {array.shape}; it must be strings [K]")
+    try:
+        return [each.decode() if isinstance(each, bytes) else each for each in array.tolist()]
+    except UnicodeDecodeError as error:
+        raise InvalidArray(f"{name} holds bytes that are not UTF-8 ({error.object!r})") from error
+
+
+def member(logits: Any, labels: Any) -> tuple[Any, Int[np.ndarray, " examples"]]:
+    """One network's (logits [examples, classes] as they are, perhaps on disk, labels [examples] as `class_ids`).
+
+    Raises:
+        InvalidArray: a dtype, a shape or a label is wrong.
+    """
+    logits = logits if hasattr(logits, "dtype") else np.asarray(logits)
+    check_reals(logits, "logits", 2)
+    labels = class_ids(labels, logits.shape[1])
+    if labels.shape != (logits.shape[0],):
+        raise InvalidArray(f"labels have shape {labels.shape}, and {(logits.shape[0],)} goes with logits of shape {tuple(logits.shape)}")
+    return logits, labels
+
+
+def check_finite(name: str, block: Any, start: int = 0, absent: bool = False) -> None:
+    """That numbers are finite, in float32 too.
+
+    Args:
+        name: the array's.
+        block: rows of it.
+        start: the number of the block's first row, for the message.
+        absent: whether -inf is taken too, a class that does not exist for an example.
+
+    Raises:
+        InvalidArray: names the first that is not.
+    """
+    block = reals(block, name)
+    if not block.size or (block.min() >= -LARGEST and block.max() <= LARGEST):
+        return
+    fine = np.abs(block) <= LARGEST
+    bad = np.argwhere(~(fine | (block == -np.inf)) if absent else ~fine)
+    if len(bad):
+        at, value = ", ".join(str(i + start * (axis == 0)) for axis, i in enumerate(bad[0])), block[tuple(bad[0])]
+        limit = f" and at most {LARGEST:.1e}" if np.isfinite(value) else ""
+        raise InvalidArray(f"{name}[{at}] is {value}: every number must be finite{limit}")
+
+
+def are_probabilities(block: Float[np.ndarray, "examples classes"]) -> bool:
+    """Whether no number is negative and every row sums to 1, up to half precision's errors."""
+    return bool(np.all(block >= 0) and np.all(np.abs(block.sum(axis=1, dtype=np.float64) - 1) < 1e-2))
+
+
+def _array(array, name):
+    array = np.asarray(array)
+    if not array.ndim:
+        raise InvalidArray(f"{name} is a single {array.dtype}: an array is due")
+    return array
