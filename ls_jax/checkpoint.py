@@ -182,9 +182,9 @@ class Checkpoints:
     def _failure(self, error: Exception) -> UserError:
         step, self._pending, self._manager = self._pending, None, None
         good = [other for other in self.steps() if other != step]
-        resume = f", to resume from step {good[-1]}" if good else ""
+        resume = f"to resume from step {good[-1]}" if good else "from the start"
         return UserError(f"cannot write checkpoint {step} in {self.directory}: {disk.line(error)}; "
-                         f"make room or choose another --workdir, and run again{resume}")
+                         f"make room or choose another --workdir, and run again, {resume}")
 
     def _report(self, step: int, reason: disk.Damaged) -> None:
         if jax.process_index() == 0:

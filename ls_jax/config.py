@@ -126,7 +126,7 @@ def default() -> ml_collections.ConfigDict:
     ))
 
     config.checkpoint = ml_collections.ConfigDict(dict(
-        every=0,                             # steps between checkpoints; 0: only at the end (and on SIGTERM)
+        every=0,                             # steps between checkpoints; 0: only at the end (and when a signal stops it)
         keep=2,                              # the last so many stay ...
         keep_every=placeholder(int),         # ... and every so many steps' for ever, for studies of the training's course
     ))

@@ -6,7 +6,6 @@ It also serves programs that import ls_jax: there Python's handlers stay, and SI
 
 A signal that is ignored from the start (nohup), or that somebody else handles, is left alone.
 """
-import _thread
 import contextlib
 import os
 import signal
@@ -142,7 +141,7 @@ def _raise_again(error: BaseException | None) -> bool:
     if error is None or error is not _raised:
         return False
     number, _first, _came = _first, 0, None
-    threading.Timer(0.01, _thread.interrupt_main, (number,)).start()
+    threading.Timer(0.01, signal.pthread_kill, (threading.main_thread().ident, number)).start()
     return True
 
 
@@ -155,7 +154,7 @@ def _watch(reader: int) -> None:
             continue
         if _came is not None and time.monotonic() - _came > REPEAT:
             _leave(f"ended at once by a second {_name(number)}; run the same command again to go on from what is saved", number)
-        if _came is None and not _unwinding:
+        if _came is None and not _unwinding and not _first:
             _leave(_ended(number), number)
         _came = _came or time.monotonic()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ls_jax import provenance
-from ls_jax.errors import Interrupted
+from ls_jax.errors import Interrupted, UserError
 
 
 def sessions(workdir: pathlib.Path) -> list[dict[str, Any]]:
@@ -54,6 +54,27 @@ def test_sessions_that_do_not_finish(tmp_path: pathlib.Path, error: BaseExceptio
         pass
     assert [session["outcome"] for session in sessions(tmp_path)] == [outcome, "killed", "finished"]
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_results_that_are_there_before_the_report_is(tmp_path: pathlib.Path) -> None:
+    with provenance.manifest(tmp_path, {}) as measured:
+        measured()
+        shutil.copy(tmp_path / "manifest.json", tmp_path / "killed.json")
+    assert json.loads((tmp_path / "killed.json").read_text())["sessions"][-1]["outcome"] == "measured"
+    os.replace(tmp_path / "killed.json", tmp_path / "manifest.json")
+    with provenance.manifest(tmp_path, {}):
+        pass
+    assert [session["outcome"] for session in sessions(tmp_path)] == ["killed", "finished"]
+
+
+def test_an_error_is_said_though_the_manifest_cannot_be_written(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise UserError("no room for the manifest")
+
+    with pytest.raises(UserError, match="no room for the checkpoint"):
+        with provenance.manifest(tmp_path, {}):
+            monkeypatch.setattr(provenance, "write_json", full)
+            raise UserError("no room for the checkpoint")
 
 
 def test_only_the_primary_process_writes(tmp_path: pathlib.Path) -> None:

@@ -1,4 +1,5 @@
 """The paper from one command: what is planned, left out, done already, stopped, and what the page about all of it says."""
+import json
 import os
 import pathlib
 import re
@@ -84,6 +85,40 @@ def test_a_failure_does_not_stop_the_others_and_what_is_done_stays_done(tmp_path
     assert (workdir / "digits_mlp" / "results.json").stat().st_mtime_ns == written
     with pytest.raises(UserError, match="another scale"):
         reproduce.run(workdir, "paper", None)
+
+
+def start(workdir):
+    process = subprocess.Popen([sys.executable, "-m", "ls_jax.main", "--mode=reproduce", "--scale=smoke", f"--workdir={workdir}",
+                                f"--data_dir={workdir}/none"], cwd=CONFIGS.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, start_new_session=True)
+    while not (workdir / "digits_mlp" / "manifest.json").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return process
+
+
+def outcome(workdir):
+    return json.loads((workdir / "digits_mlp" / "manifest.json").read_text())["sessions"][-1]["outcome"]
+
+
+def test_ctrl_c_ends_it_and_its_experiment_with_one_line(tmp_path):
+    """Which a terminal sends to the whole process group."""
+    process = start(tmp_path / "run")
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    lines = [line for line in errors.splitlines() if not line.startswith("step ")]
+    assert process.returncode == 130 and len(lines) == 1 and lines[0].startswith("ls_jax: stopped "), errors
+    assert outcome(tmp_path / "run").startswith("interrupted: stopped ")
+
+
+def test_its_experiment_does_not_outlive_it(tmp_path):
+    process = start(tmp_path / "run")
+    process.kill()
+    deadline = time.monotonic() + 60
+    while not outcome(tmp_path / "run").startswith("interrupted: stopped "):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.communicate()  # which the experiment's stderr is, too
 
 
 def test_sigterm_reaches_the_experiment(tmp_path):

@@ -135,6 +135,19 @@ def test_a_lost_process_ends_the_other_and_both_go_on(two_uninterrupted, tmp_pat
     assert log.read_metrics(tmp_path) == log.read_metrics(two_uninterrupted)
 
 
+def test_ctrl_c_at_one_process_saves_and_ends_both(two_uninterrupted, tmp_path):
+    processes = start_two(tmp_path)
+    wait_for_step(tmp_path, 30)
+    processes[1].send_signal(signal.SIGINT)
+    lines = {next(line for line in finish(process, status).splitlines() if line.startswith("ls_jax: "))
+             for process, status in zip(processes, (143, 130))}
+    step = checkpoint.Checkpoints(tmp_path).steps()[-1]
+    assert lines == {f"ls_jax: stopped at step {step} of 300; the same command goes on from there"} and step % 60
+    for process in start_two(tmp_path):
+        finish(process)
+    assert same_states(tmp_path, two_uninterrupted)
+
+
 def test_a_diverged_member_is_told_of_and_left_out(tiny, tmp_path, capsys):
     tiny.sweep.alpha, tiny.sweep.learning_rate = (0.0,), (0.1, 1e30)
     experiment.run(tiny, tmp_path)
