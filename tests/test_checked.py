@@ -257,7 +257,7 @@ def test_nothing_is_copied_that_is_already_right():
 
 def test_names_are_strings_or_utf8():
     assert checked.strings(np.array(["Katze", "犬"])) == ["Katze", "犬"]
-    assert checked.strings(np.array(["Katze".encode(), "犬".encode()])) == ["Katze", "犬"]
+    assert checked.strings(np.array([b"Katze", "犬".encode()])) == ["Katze", "犬"]
     for wrong in (np.array(["a"], object), np.arange(3), np.asarray("a"), np.array([b"\xff"]), np.array([1j])):
         with pytest.raises(InvalidArray, match="class_names"):
             checked.strings(wrong)
