@@ -24,6 +24,7 @@ from ls_jax.errors import UserError, first_line
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LOCAL_HEADER = 30   # bytes before a member's name
+END, LAST = b"PK\x05\x06", 22 + 0xFFFF  # the record at an archive's end, and how long that is with the longest comment
 PIECE = 1 << 20     # bytes read at once
 
 
@@ -82,7 +83,7 @@ def open_npz(path: str | os.PathLike, scratch: pathlib.Path | None = None) -> di
     path, name, arrays = pathlib.Path(path), None, {}
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_places(archive)
+            _check_directory(archive, path)
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
                 if name in arrays:
@@ -99,8 +100,14 @@ def open_npz(path: str | os.PathLike, scratch: pathlib.Path | None = None) -> di
         raise Unreadable(path, name, f"is damaged: {first_line(error)}") from error
 
 
-def _check_places(archive):
-    """No two members share bytes of the file."""
+def _check_directory(archive, path):
+    """That it lists as many members as its end says (one with a damaged length swallows the next), none of which share bytes."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - LAST))
+        last = file.read()
+    listed, counted = len(archive.infolist()), struct.unpack_from("<H", last, last.rfind(END) + 10)[0]
+    if counted not in (listed, 0xFFFF):  # that one: the number stands elsewhere
+        raise _Wrong(f"lists {listed} arrays, and says that there are {counted}")
     places = sorted((info.header_offset, info.header_offset + LOCAL_HEADER + info.compress_size, info.filename)
                     for info in archive.infolist())
     for (_, end, name), (start, _, other) in itertools.pairwise(places):

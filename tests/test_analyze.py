@@ -1,12 +1,15 @@
 """A foreign network's arrays: the same numbers as an experiment's, one clear line for each mistake, and bounded memory."""
+import base64
 import json
 import tracemalloc
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from ls_jax import analyze, npz_map, predictions, results
 from ls_jax.errors import UserError
+from ls_jax.report import explorer
 from ls_jax.studies import accuracy, calibration, projection, streaming
 
 
@@ -148,3 +151,146 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, save):
     tracemalloc.stop()
     assert peak < size / 4
     assert {r["quantity"]: r["mean"] for r in records if r.get("classes") == projection.ALL} == pytest.approx(expected)
+
+
+# Odd types and values
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", ">i2", "u4", "u8", ">u8"])
+def test_labels_of_every_type_give_the_same_records(tmp_path, dtype):
+    arrays = network(examples=300, classes=100)
+    np.savez(tmp_path / "net.npz", **arrays)
+    index = np.arange(300).astype("u2" if "1" in dtype else dtype)
+    np.savez(tmp_path / "odd.npz", **{**arrays, "labels": arrays["labels"].astype(dtype)}, index=index)
+    assert analyze.measure(tmp_path / "odd.npz", tmp_path / "b") == analyze.measure(tmp_path / "net.npz", tmp_path / "a")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, ">f4", ">f8", np.float64])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_floats_of_every_type_are_those_of_float32(tmp_path, dtype, save):
+    """Also in the explorer, whose confidences were all 0 for half precision."""
+    arrays = network()
+    arrays["features"], arrays["kernel"] = np.round(4 * arrays["features"]), np.round(4 * arrays["kernel"]) / 32
+    arrays["logits"] = np.round(arrays["features"] @ arrays["kernel"])
+    arrays["bias"] = np.zeros(5, np.float32)
+    arrays["logits"] = (arrays["features"] @ arrays["kernel"]).astype(dtype).astype(np.float32)
+    odd = {name: array if name == "labels" else array.astype(dtype) for name, array in arrays.items()}
+    save(tmp_path / "odd.npz", **odd)
+    np.savez(tmp_path / "net.npz", **arrays)
+    found = {name: {(r["study"], r["quantity"], str(r.get("classes")), str(r.get("fitted_on")), str(r.get("criterion"))): r["mean"]
+                    for r in analyze.measure(tmp_path / f"{name}.npz", tmp_path / name)} for name in ("odd", "net")}
+    assert found["odd"] == pytest.approx(found["net"], rel=1e-5)
+    seen = [explorer.data(tmp_path / name, [{"alpha": 0.0, "seed": 0}], [(0, 1, 2)]) for name in ("odd", "net")]
+    confidence = [np.frombuffer(base64.b64decode(each["members"][0]["splits"]["test"]["confidence"]), "<u2") for each in seen]
+    np.testing.assert_allclose(*confidence, atol=1)
+    assert confidence[0].min() > 65535 / 6
+
+
+def test_class_names_are_strings_or_bytes(tmp_path):
+    arrays = network()
+    np.savez(tmp_path / "net.npz", **arrays, class_names=np.array([b"cat", b"dog", b"Fuchs", "Käfer".encode(), b"ant"]))
+    analyze.run(tmp_path / "net.npz", tmp_path / "out")
+    assert list(predictions.load(tmp_path / "out", "test", 0)["class_names"]) == ["cat", "dog", "Fuchs", "Käfer", "ant"]
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda a: {**a, "class_names": np.array([b"\xff"] * 5)}, "class_names holds bytes that are not UTF-8"),
+    (lambda a: {**a, "class_names": np.ones(5)}, r"class_names is float64 \(5,\); it must be strings"),
+    (lambda a: {**a, "logits": a["logits"].astype(complex)}, "logits has dtype complex128: float32 is due"),
+    (lambda a: {**a, "features": a["features"].astype(complex)}, "features has dtype complex128"),
+    (lambda a: {**a, "kernel": a["kernel"] > 0}, "kernel has dtype bool"),
+    (lambda a: {**a, "labels": a["labels"] > 2}, "labels has dtype bool: integers are due"),
+    (lambda a: {**a, "labels": np.full(200, 2**63, np.uint64)}, "labels holds 9223372036854775808, more than int64"),
+    (lambda a: {**a, "labels": np.asarray(1)}, r"labels has shape \(\)"),
+    (lambda a: {**a, "logits": np.asarray(1.0)}, r"logits has shape \(\)"),
+    (lambda a: {**a, "index": np.arange(200.0)}, "index has dtype float64"),
+    (lambda a: spoil({**a, "logits": a["logits"].astype(float)}, "logits", (3, 1), 1e200),
+     r"logits\[3, 1\] is 1e\+200: .* at most 3.4e\+38"),
+    (lambda a: spoil({"logits": a["logits"], "labels": a["labels"]}, "logits", (3, 1), np.inf), r"logits\[3, 1\] is inf"),
+    (lambda a: spoil(a, "logits", (3, 1), -np.inf), r"logits\[3, 1\] is -inf: every number must be finite"),
+    (lambda a: spoil({"logits": a["logits"], "labels": np.zeros(200, int)}, "logits", (3, 0), -np.inf),
+     r"logits\[3, 0\] is -inf, a class that does not exist for that example, and it is its label"),
+])
+def test_each_odd_array_has_its_line(change, message):
+    with pytest.raises(UserError, match=message) as error:
+        analyze.check(change(network()))
+    assert "\n" not in str(error.value)
+
+
+def test_the_largest_finite_logits_have_a_report(tmp_path):
+    arrays = network(classes=3)
+    logits = np.where(np.eye(3)[arrays["labels"]] > 0, 3e38, -3e38).astype(np.float32)
+    np.savez(tmp_path / "net.npz", logits=logits[:, [0, 2, 1]], labels=arrays["labels"])
+    assert analyze.run(tmp_path / "net.npz", tmp_path / "out").exists()
+    found = {record["quantity"]: record["mean"] for record in results.read(tmp_path / "out")}
+    wrong = np.mean(arrays["labels"] != 0)
+    assert found["nll"] == pytest.approx(6e38 * wrong, rel=1e-5) and found["accuracy"] == pytest.approx(1 - wrong)
+    assert all(np.isfinite(value) for value in found.values())
+
+
+def test_a_class_that_does_not_exist_is_taken(tmp_path):
+    """Of logits alone: its column leaves what is said of predictions and likelihoods as it was."""
+    arrays = network()
+    np.savez(tmp_path / "net.npz", logits=arrays["logits"], labels=arrays["labels"])
+    np.savez(tmp_path / "more.npz", logits=np.insert(arrays["logits"], 5, -np.inf, axis=1), labels=arrays["labels"])
+    records = [{(r["quantity"], r.get("fitted_on"), r.get("criterion")): r["mean"] for r in results.read(tmp_path / name)}
+               for name in ("net", "more") if analyze.run(tmp_path / f"{name}.npz", tmp_path / name)]
+    for (quantity, *which), value in records[0].items():
+        if quantity != "classwise ece":
+            assert records[1][quantity, *which] == pytest.approx(value, rel=1e-5), quantity
+
+
+def test_a_damaged_file_leaves_no_report(tmp_path):
+    np.savez(tmp_path / "net.npz", **network())
+    content = bytearray((tmp_path / "net.npz").read_bytes())
+    content[1000] ^= 0x40
+    (tmp_path / "net.npz").write_bytes(content)
+    with pytest.raises(UserError, match="net.npz is no npz file that can be read .array 'logits' is damaged: Bad CRC-32"):
+        analyze.run(tmp_path / "net.npz", tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+# Predictions that a workdir holds
+
+@pytest.fixture
+def workdir(tmp_path):
+    np.savez(tmp_path / "net.npz", **network())
+    analyze.run(tmp_path / "net.npz", tmp_path / "out")
+    return tmp_path / "out"
+
+
+READERS = [lambda out: predictions.load(out, "test", 0), lambda out: predictions.mapped(out, "test", 0),
+           lambda out: predictions.shown(out, "test", 0), lambda out: predictions.features(out, "test", 0),
+           lambda out: list(predictions.every(out, 1))]
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_damaged_predictions_are_told(workdir, read):
+    file = predictions.file(workdir, "test", 0)
+    read(workdir)
+    content = file.read_bytes()
+    for position in (1000, len(content) // 2, len(content) - 10):
+        changed = bytearray(content)
+        changed[position] ^= 0x40
+        file.write_bytes(changed)
+        with pytest.raises(UserError, match="test-000.npz"):
+            read(workdir)
+    file.write_bytes(content[:-100])
+    with pytest.raises(UserError, match="test-000.npz"):
+        read(workdir)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("change, message", [
+    (lambda a: spoil(a, "logits", (7, 2), np.nan), r"logits\[7, 2\] is nan"),
+    (lambda a: spoil(a, "features", (9, 1), -np.inf), r"features\[9, 1\] is -inf"),
+    (lambda a: spoil(a, "kernel", (1, 1), np.inf), r"kernel\[1, 1\] is inf"),
+    (lambda a: spoil(a, "labels", 3, 5), "labels must be in 0..4, found 5"),
+    (lambda a: {**a, "labels": a["labels"][:-1]}, r"labels have shape \(199,\)"),
+    (lambda a: without(a, "index"), "the array 'index' is missing"),
+    (lambda a: {**a, "logits": a["logits"].astype(complex)}, "logits has dtype complex"),
+])
+def test_predictions_that_are_not_what_they_should_be_are_told(workdir, read, change, message):
+    file = predictions.file(workdir, "test", 0)
+    np.savez(file, **change(predictions.load(workdir, "test", 0)))
+    with pytest.raises(UserError, match=f"test-000.npz: .*{message}.*--mode=study predicts again"):
+        read(workdir)

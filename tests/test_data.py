@@ -407,6 +407,25 @@ def test_damaged_npz_is_told(tmp_path, arrays):
     told("not an .npz file", f"npz:{file.with_suffix('.npy')}")
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u1", ">i2", "u4", ">u8"])
+def test_npz_labels_of_every_integer_type_and_names_in_bytes(tmp_path, arrays, dtype):
+    odd = {name: value.astype(dtype) if name.endswith("labels") else value for name, value in arrays.items()}
+    np.savez_compressed(tmp_path / "a.npz", **odd, class_names=np.array([b"cat", "Käfer".encode(), b"dog"]))
+    dataset = load(f"npz:{tmp_path / 'a.npz'}")
+    assert dataset.class_names == ("cat", "Käfer", "dog")
+    for name, split in dataset.splits.items():
+        np.testing.assert_array_equal(split.labels, arrays[f"{name}_labels"])
+        assert split.labels.dtype == np.int32
+
+
+@pytest.mark.parametrize("names, match", [(np.array([b"\xff"] * 3), "class_names holds bytes that are not UTF-8"),
+                                          (np.asarray("a"), r"class_names is <U1 \(\)"),
+                                          (np.ones(3, complex), "class_names is complex128")])
+def test_npz_names_that_are_none_are_told(tmp_path, arrays, names, match):
+    np.savez(tmp_path / "a.npz", **arrays, class_names=names)
+    told(f"a.npz: {match}", f"npz:{tmp_path / 'a.npz'}")
+
+
 def test_npz_with_any_byte_flipped_is_read_or_told(tmp_path, arrays):
     """Never another exception, and never other pixels or labels."""
     file = tmp_path / "a.npz"

@@ -1,5 +1,6 @@
 """Weights from PyTorch: timm's own network and a ResNet in the layout that repositories share give what ours gives."""
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -181,6 +182,54 @@ def test_a_truncated_file_names_the_tensor_it_ends_in(tensors, tmp_path):
         import_timm.read(file)
     with pytest.raises(UserError, match="absent.safetensors does not exist"):
         import_timm.read(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
+def test_floats_of_every_type_are_read(config, tensors, tmp_path, dtype):
+    tensors["linear.bias"] = tensors["linear.bias"].astype(dtype)
+    safetensors.save_file(tensors, tmp_path / "weights.safetensors")
+    import_timm.run([str(tmp_path / "weights.safetensors")], tmp_path / "run", small(config))
+    bias = checkpoint.load_member(tmp_path / "run", 0)["params"]["head"]["bias"]
+    np.testing.assert_array_equal(bias, tensors["linear.bias"].astype(np.float32))
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda t: t.update({"bn1.weight": np.zeros(4, np.int64)}), "'bn1.weight' has dtype int64: float32 is due"),
+    (lambda t: t.update({"bn1.weight": np.zeros(4, np.complex64)}), "'bn1.weight' has dtype complex64: float32 is due"),
+    (lambda t: t.update({"bn1.weight": np.zeros(4, bool)}), "'bn1.weight' has dtype bool"),
+    (lambda t: t.update({"bn1.weight": np.full(4, 1e39)}), "'bn1.weight' holds values that are not finite"),
+    (lambda t: t.update({"linear.bias": np.asarray(1, np.float32)}), "the tensor"),
+])
+def test_odd_tensors_are_refused(config, tensors, tmp_path, change, message):
+    change(tensors)
+    safetensors.save_file(tensors, tmp_path / "weights.safetensors")
+    with pytest.raises(UserError) as error:
+        import_timm.run([str(tmp_path / "weights.safetensors")], tmp_path / "run", small(config))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_damaged_header_is_refused_or_changes_nothing(tmp_path):
+    """The format has no checksum: only the header's damage can be found."""
+    file, expected = tmp_path / "weights.safetensors", {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float32)}
+    safetensors.save_file(expected, file)
+    content = file.read_bytes()
+    length = 8 + int.from_bytes(content[:8], "little")
+    for position in range(length):
+        for bit in range(8):
+            changed = bytearray(content)
+            changed[position] ^= 1 << bit
+            file.write_bytes(changed)
+            try:
+                found = import_timm.read(file)
+            except UserError as error:
+                assert str(file) in str(error) and "\n" not in str(error)
+                continue
+            assert sum(array.size for array in found.values()) == 8  # names and shapes may be others: they must fit a network
+    for header in (b"[]", b"null", b"{", b'{"a": 3}', b"[" * 5000, b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
+                   b'{"a":{"dtype":"F32","shape":[9223372036854775807,9],"data_offsets":[0,4]}}'):
+        file.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+        with pytest.raises(UserError, match="is not a whole safetensors file"):
+            import_timm.read(file)
 
 
 def test_one_file_for_each_member_and_no_checkpoint_overwritten(config, tensors, tmp_path):

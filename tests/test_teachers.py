@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -178,6 +179,50 @@ def test_logits_of_another_shape_are_refused(tiny, tmp_path):
         np.savez(tmp_path / "logits.npz", logits=np.zeros(shape))
         with pytest.raises(UserError, match=rf"holds logits of shape \[{shape[0]}, {shape[1]}\]: \[1297, 10\] finite ones are needed"):
             experiment.train(a_config(tiny, f"{tmp_path}/logits.npz"), tmp_path / "run")
+
+
+def probabilities(dtype):
+    made = np.random.default_rng(0).dirichlet(np.ones(10), 1297)
+    return made.astype(dtype)
+
+
+@pytest.mark.parametrize("logits, message", [
+    (probabilities(np.float32), "these are probabilities; give the outputs before the softmax"),
+    (probabilities(np.float16), "these are probabilities"),
+    (np.log(probabilities(float)).astype(complex), "holds logits of dtype complex128: float32 is due"),
+    (np.zeros((1297, 10), int), "holds logits of dtype int64"),
+    (np.zeros((1297, 10), object), "holds Python objects"),
+    (np.where(np.arange(12970).reshape(1297, 10) == 57, np.nan, 0.0), r"logits\[5, 7\] is nan: every number must be finite"),
+    (np.where(np.arange(12970).reshape(1297, 10) == 57, 1e39, 0.0), r"logits\[5, 7\] is 1e\+39: every number must be finite and at most"),
+    (np.asarray(1.0), r"holds logits of shape \[\]"),
+])
+def test_what_are_no_logits_is_refused(tiny, tmp_path, logits, message):
+    """As `--mode=analyze` refuses it."""
+    np.savez(tmp_path / "logits.npz", logits=logits)
+    with pytest.raises(UserError, match=f"config.distill.teachers.net=.*{message}") as error:
+        experiment.train(a_config(tiny, f"{tmp_path}/logits.npz"), tmp_path / "run")
+    assert "\n" not in str(error.value) and not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damaged_logits_are_refused(tiny, tmp_path, save):
+    file = tmp_path / "logits.npz"
+    save(file, logits=np.random.default_rng(0).normal(size=(1297, 10)).astype(np.float32))
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 0x40
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="config.distill.teachers.net=.* cannot be read: .*array 'logits' is damaged"):
+        experiment.train(a_config(tiny, str(file)), tmp_path / "run")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, ">f4", ">f8"])
+def test_logits_of_every_float_type_teach(tiny, tmp_path, dtype):
+    logits = np.random.default_rng(0).normal(size=(1297, 10)).astype(dtype)
+    np.savez_compressed(tmp_path / "logits.npz", logits=logits)
+    dataset = data.load(tiny.data, tmp_path)
+    found = teachers._logits("net", f"{tmp_path}/logits.npz", dataset)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, logits.astype(np.float32))
 
 
 def test_a_network_that_does_not_fit_is_refused(tiny, trained, tmp_path):
