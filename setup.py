@@ -34,7 +34,7 @@ setup(
     # beside a clone that is named ls_jax, Python would take the clone, which has no __init__.py, for the package.
     package_dir={"": "."},
     entry_points={"console_scripts": ["ls_jax = ls_jax.main:start"]},
-    package_data={"ls_jax.data": ["*.npz"], "ls_jax.report": ["page.html", "explorer.js"]},
+    package_data={"ls_jax.data.sources": ["*.npz"], "ls_jax.report": ["page.html", "explorer.js"]},
     python_requires=">=3.11",
     install_requires=[
         # 0.12 from Python 3.12. On 3.11: newer ones compute wrong on CPUs by default, or a ResNet's step slower under right flags.
@@ -61,7 +61,7 @@ setup(
         "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot",
                   "safetensors"],
         "translation": ["sentencepiece", "sacrebleu"],
-        "import": ["safetensors"],                   # python -m ls_jax.models.import_timm
+        "import": ["safetensors"],                   # python -m ls_jax.modes.import_timm
         "imagenet": ["simplejpeg", "opencv-python-headless"],  # JPEGs of many sizes
         "prepare": ["tensorflow-cpu"],               # making TFDS builds; reading them needs no TensorFlow
         "tpu": ["jax[tpu]"],

@@ -12,7 +12,8 @@ import time
 
 import numpy as np
 
-from ls_jax.studies import calibration, scores
+from ls_jax.studies import calibration
+from ls_jax.studies.calibration import scores
 
 try:
     import torch

@@ -48,8 +48,10 @@ def time_steps(network: str, seconds: float) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from ls_jax import mesh, sweep, train
     from ls_jax.data import memory
+    from ls_jax.devices import mesh
+    from ls_jax.training import loop as train
+    from ls_jax.training import sweep
     config, dataset = experiment(network)
     run = train.setup(config, dataset)
     step, _ = train.training_programs(run)
@@ -73,7 +75,7 @@ def _captions(batches):
 
     from benchmarks.random_text import sentences
     from ls_jax import data
-    from ls_jax.data import packing
+    from ls_jax.data.text import packing
     rng = np.random.default_rng(0)
     split = packing.pack(sentences(rng, 100 * batches, 8000), sentences(rng, 100 * batches, 8000), 64)
     return data.Dataset("random", tuple(map(str, range(8000))), {"train": split, "test": split})

@@ -20,8 +20,11 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from ls_jax import config as configs  # noqa: E402
-from ls_jax import data, mesh, step, students, sweep, teachers, train  # noqa: E402
+from ls_jax import data  # noqa: E402
 from ls_jax.data import memory, order  # noqa: E402
+from ls_jax.devices import mesh  # noqa: E402
+from ls_jax.training import loop as train  # noqa: E402
+from ls_jax.training import step, students, sweep, teachers  # noqa: E402
 
 
 class Loop:

@@ -36,10 +36,13 @@ import jax  # noqa: E402  (the flags above must be set first)
 import numpy as np  # noqa: E402
 
 from ls_jax import config as configs  # noqa: E402
-from ls_jax import data, mesh, sweep, train  # noqa: E402
-from ls_jax.checkpoint_format import flatten  # noqa: E402
+from ls_jax import data  # noqa: E402
 from ls_jax.data import memory  # noqa: E402
-from ls_jax.models import import_timm  # noqa: E402
+from ls_jax.devices import mesh  # noqa: E402
+from ls_jax.modes import import_timm  # noqa: E402
+from ls_jax.training import loop as train  # noqa: E402
+from ls_jax.training import sweep  # noqa: E402
+from ls_jax.workdir.checkpoint_format import flatten  # noqa: E402
 
 CLASSES, LEARNING_RATE, MOMENTUM, DECAY, SMOOTHING = 1000, 0.01, 0.9, 8e-5, 0.1
 ON_CPU = jax.default_backend() == "cpu"

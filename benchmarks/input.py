@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/input.py FOLDER_OF_JPEGS [--seconds 5] [--repetitions 5] [--pictures 20000]
 
-Pillow and OpenCV decode the whole picture, TensorFlow (`tf.io.decode_and_crop_jpeg`) the crop, ours (`ls_jax.data.jpeg`) down to the
+Pillow and OpenCV decode the whole picture, TensorFlow (`tf.io.decode_and_crop_jpeg`) the crop, ours (`data.pictures.jpeg`) down to the
 crop's last row. TensorFlow's own resizing is slow, so its decoder is also timed with OpenCV's. What is not installed is left out, and
 said. Median of the repetitions, by the processor time of this process, so that other work on the machine matters less.
 
@@ -21,8 +21,8 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from ls_jax.data import stream
-from ls_jax.data.jpeg import picture, random_box
+from ls_jax.data.pictures import stream
+from ls_jax.data.pictures.jpeg import picture, random_box
 
 SIZE, AREA, ASPECT, BATCH = 299, (0.05, 1.0), (0.75, 1.33), 64
 

@@ -1,7 +1,7 @@
 """Random sentences of the lengths of Multi30k's captions."""
 import numpy as np
 
-from ls_jax.data.tokens import END
+from ls_jax.data.text.tokens import END
 
 
 def sentences(rng, count, vocabulary):

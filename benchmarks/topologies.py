@@ -15,9 +15,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax  # noqa: E402
 
-from ls_jax import compile as compiler  # noqa: E402
 from ls_jax import config as configs  # noqa: E402
-from ls_jax import train  # noqa: E402
+from ls_jax.modes import compile as compiler  # noqa: E402
+from ls_jax.training import loop as train  # noqa: E402
 
 ALL = "v5e:16x16,v4:4x4x4,v3:8x8,v6e:16x16,v5p:8x8x8"
 HEADER = """# What the steps need on TPU pods

@@ -34,9 +34,12 @@ except ModuleNotFoundError:
     torch = None
 
 from ls_jax import config as configs  # noqa: E402
-from ls_jax import data, mesh, sweep, train  # noqa: E402
-from ls_jax import step as steps_module  # noqa: E402
+from ls_jax import data  # noqa: E402
 from ls_jax.data import memory  # noqa: E402
+from ls_jax.devices import mesh  # noqa: E402
+from ls_jax.training import loop as train  # noqa: E402
+from ls_jax.training import step as steps_module  # noqa: E402
+from ls_jax.training import sweep  # noqa: E402
 
 NETWORKS = {
     "mlp": ("mlp", {}, (28, 28, 1)),

@@ -26,9 +26,14 @@ from flax import nnx  # noqa: E402
 from benchmarks import torch_transformer  # noqa: E402
 from benchmarks.random_text import sentences  # noqa: E402
 from ls_jax import config as configs  # noqa: E402
-from ls_jax import data, decoding, mesh, models, sweep, train  # noqa: E402
-from ls_jax.data import memory, packing  # noqa: E402
-from ls_jax.data.tokens import END  # noqa: E402
+from ls_jax import data, models  # noqa: E402
+from ls_jax.data import memory  # noqa: E402
+from ls_jax.data.text import packing  # noqa: E402
+from ls_jax.data.text.tokens import END  # noqa: E402
+from ls_jax.devices import mesh  # noqa: E402
+from ls_jax.models import decoding  # noqa: E402
+from ls_jax.training import loop as train  # noqa: E402
+from ls_jax.training import sweep  # noqa: E402
 
 SIZES = {
     "multi30k": (8000, dict(layers=3, width=256, feed_forward=1024, heads=4)),

@@ -5,7 +5,7 @@
 The paper reports 80.9 % top-1 for both, and ECE 0.071 without smoothing and 0.035 with α = 0.1. It was never trained here: there was no
 ImageNet. A step at full size was, on 8 of 64 photographs: three minutes of a core of an AMD EPYC, compiling and evaluation included.
 `--mode=compile --topology=v5e:16x16` says what a step of it needs on a pod, results/topologies.md on five of them. `:timm` is the network
-as timm has it, for `python -m ls_jax.models.import_timm` and `--mode=study`. `:smoke` takes seconds.
+as timm has it, for `python -m ls_jax.modes.import_timm` and `--mode=study`. `:smoke` takes seconds.
 """
 from ls_jax import config as configs
 

@@ -12,9 +12,10 @@ from typing import Any
 import ml_collections
 from ml_collections.config_dict import FieldReference, placeholder
 
-from ls_jax import losses, models, optim, students, sweep
-from ls_jax.data import augment
+from ls_jax import losses, models
+from ls_jax.data.pictures import augment
 from ls_jax.errors import UserError, did_you_mean
+from ls_jax.training import optim, students, sweep
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
 FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information", "transfer",
@@ -136,7 +137,7 @@ def default() -> ml_collections.ConfigDict:
     config.dtype = "float32"                 # compute dtype; parameters, statistics and loss stay float32
     config.batch_norm = "synchronized"       # over the whole batch; per_device: each device's examples, running statistics averaged
     config.micro_batches = 1                 # parts of the batch taken one after another, where it does not fit at once
-    config.members = "auto"                  # unroll, vmap or map: how members share a device (see ls_jax/sweep.py)
+    config.members = "auto"                  # unroll, vmap or map: how members share a device (see ls_jax/training/sweep.py)
     config.steps_per_call = placeholder(int)  # steps per dispatch; None: chosen for the backend
     config.mesh = ml_collections.ConfigDict(dict(member=placeholder(int), data=placeholder(int)))  # None: chosen
     return config.lock()
@@ -149,7 +150,7 @@ def distillation(teachers: dict[str, ml_collections.ConfigDict | str], students:
     Args:
         teachers: by name, a whole config, trained as an ordinary run in WORKDIR/teachers/NAME; or the workdir of such a run; or
             FILE.npz with `logits` [N, K] of the training split in its order, by any network.
-        students: by group, tuples that replace those of `config.sweep` and of `ls_jax.students.TAUGHT`; every combination is a
+        students: by group, tuples that replace those of `config.sweep` and of `ls_jax.training.students.TAUGHT`; every combination is a
             student. `teacher` names the group's teacher, whose member of `teacher_alpha` and of the student's seed it is; without
             one the group learns from the labels alone.
         settings: loss, student_temperature, temperature_squared; see below.

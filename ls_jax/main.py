@@ -69,20 +69,20 @@ def run() -> None:
     if _MODE.value == "reproduce":
         return _reproduce(workdir)
     setup(_CONFIG.value and _CONFIG.value.model.name)  # before JAX starts its backends
-    from ls_jax import processes
+    from ls_jax.devices import processes
     processes.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, auto=_DISTRIBUTED.value)
     with processes.together():
         _work(workdir)
 
 
 def _work(workdir):
-    from ls_jax import experiment
+    from ls_jax.modes import experiment
     if _MODE.value == "report":
         experiment.report([pathlib.Path(part) for part in _WORKDIR.value.split(",")])
     elif _MODE.value == "analyze":
         if _PREDICTIONS.value is None:
             raise UserError("--predictions=FILE.npz is missing: a file with the arrays logits and labels")
-        from ls_jax import analyze
+        from ls_jax.modes import analyze
         print(f"report: {analyze.run(pathlib.Path(_PREDICTIONS.value), workdir)}")
     elif _MODE.value == "translate":
         _translate(workdir)
@@ -97,14 +97,14 @@ def _compile():
         raise UserError("--mode=compile needs --config=configs/NAME.py and --topology, as in --topology=v5e:16x16")
     os.environ["JAX_PLATFORMS"] = "cpu"  # the machine is only named, not used
     setup(_CONFIG.value.model.name)
-    from ls_jax import compile
+    from ls_jax.modes import compile
     compile.run(_CONFIG.value, _TOPOLOGY.value)
 
 
 def _translate(workdir):
     if _CONFIG.value is not None:
         raise UserError("--mode=translate takes no --config: the workdir has its own")
-    from ls_jax import translate
+    from ls_jax.modes import translate
     try:
         translate.run(workdir, _MEMBER.value, sys.stdin.buffer, sys.stdout.buffer)
     except BrokenPipeError:  # as in "| head"
@@ -138,7 +138,7 @@ def _reproduce(workdir):
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # the experiments are processes of their own, which need the accelerator
-    from ls_jax import reproduce
+    from ls_jax.modes import reproduce
     reproduce.run(workdir, _SCALE.value, _DATA_DIR.value)
 
 

@@ -10,9 +10,14 @@ from collections.abc import Iterator, Sequence
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from ls_jax import reproduce, results  # noqa: E402
+from ls_jax.modes import reproduce  # noqa: E402
 from ls_jax.report import overview  # noqa: E402
-from ls_jax.studies import claims, distillation_records, distillation_tables, paper_claims, projection  # noqa: E402
+from ls_jax.studies import projection  # noqa: E402
+from ls_jax.studies import registry as paper_claims  # noqa: E402
+from ls_jax.studies.common import claims  # noqa: E402
+from ls_jax.studies.common import records as results  # noqa: E402
+from ls_jax.studies.distillation import records as distillation_records  # noqa: E402
+from ls_jax.studies.distillation import tables as distillation_tables  # noqa: E402
 
 RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the paper)
     "mnist_mlp": ("MNIST, 2 × 1200 units", "MNIST", "test", ""),

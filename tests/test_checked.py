@@ -6,23 +6,12 @@ from scipy.special import log_softmax
 
 from ls_jax import checked
 from ls_jax.errors import InvalidArray, UserError
-from ls_jax.studies import (
-    accuracy,
-    binning,
-    bootstrap,
-    calibration,
-    calibration_records,
-    class_statistics,
-    distillation,
-    information,
-    neural_collapse,
-    probe,
-    projection,
-    representation,
-    scores,
-    streaming,
-    temperature,
-)
+from ls_jax.studies import accuracy, calibration, distillation, information, projection, representation
+from ls_jax.studies.calibration import binning, bootstrap, scores, temperature
+from ls_jax.studies.calibration import records as calibration_records
+from ls_jax.studies.common import class_statistics, streaming
+from ls_jax.studies.representation import neural_collapse
+from ls_jax.studies.transfer import measure as probe
 
 INTEGERS = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", ">i2", ">i4", ">i8", ">u2", ">u8"]
 FLOATS = ["f2", "f4", "f8", ">f2", ">f4", ">f8", "g", ml_dtypes.bfloat16]
@@ -44,7 +33,7 @@ def network(labels, logits=LOGITS, features=FEATURES):
 OF_LABELS = {
     "accuracy": lambda y, z=LOGITS: accuracy.accuracy(z, y),
     "nll": lambda y, z=LOGITS: accuracy.negative_log_likelihood(z, y),
-    "accuracy.measure": lambda y, z=LOGITS: list(accuracy.measure(z, y).values()),
+    "accuracy.measure": lambda y, z=LOGITS: list(accuracy.measure_all(z, y).values()),
     "ece": lambda y, z=LOGITS: calibration.expected_calibration_error(z, y),
     "classwise ece": lambda y, z=LOGITS: calibration.expected_calibration_error(z, y, scheme="classwise"),
     "reliability": lambda y, z=LOGITS: calibration.reliability(z, y, interval=0.9).accuracy,
@@ -65,7 +54,7 @@ OF_LABELS = {
     "equivalent smoothing": lambda y, z=LOGITS: distillation.equivalent_smoothing(z, y, 2.0),
     "stability": lambda y, z=LOGITS: distillation.stability(z, y),
     "similar classes": lambda y, z=LOGITS: distillation.similar_classes(z, y),
-    "representation": lambda y, z=LOGITS: list(representation.measure(network(y, z)).values()),
+    "representation": lambda y, z=LOGITS: list(representation.measure_all(network(y, z)).values()),
     "projection": lambda y, z=LOGITS: list(projection.numbers(network(y, z)).values()),
     "one triple": lambda y, z=LOGITS: list(projection.numbers(network(y, z), (3, 64, 99)).values()),
     "calibration study": lambda y, z=LOGITS: list(next(calibration_records.measure({"seed": 0}, {"test": (z, y)})).values.values()),

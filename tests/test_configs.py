@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from ls_jax import config as configs
-from ls_jax import data, experiment, results, step
+from ls_jax import data
 from ls_jax.errors import UserError
+from ls_jax.modes import experiment
+from ls_jax.studies.common import records as results
+from ls_jax.training import step
 
 FILES = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
 SHAPES = {"mnist": ((28, 28, 1), 10), "fashion_mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100),
@@ -36,7 +39,7 @@ def stand_in(monkeypatch, tmp_path):
         return data.Dataset(name, tuple(str(i) for i in range(classes)), {split: make(count) for split, count in (train, held_out)})
     monkeypatch.setattr(data.tfds_build, "load", load)
     monkeypatch.setattr(data.stream, "load", lambda settings: load(settings.name, settings.dir))
-    monkeypatch.setattr(data.text, "read_folder", lambda path: {"train": pairs(300), "validation": pairs(20), "test2016": pairs(20)})
+    monkeypatch.setattr(data.bitext, "read_folder", lambda path: {"train": pairs(300), "validation": pairs(20), "test2016": pairs(20)})
     monkeypatch.setattr(data.tfds_build, "load_translation",
                         lambda *_: {"train": pairs(300), "validation": pairs(20), "test": pairs(20)})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -84,7 +87,7 @@ def test_the_full_model_has_the_papers_shape(path, stand_in):
         shape, classes = SHAPES.get(config.data.name, ((8, 8, 1), 10))
         batch = step.Batch(jax.ShapeDtypeStruct((4, *shape), jnp.uint8), integers(4), integers(4))
     steps = step.build(config, classes, shape, axis_name=None)
-    from ls_jax import sweep
+    from ls_jax.training import sweep
     state = jax.eval_shape(steps.init, sweep.take(sweep.grid(config), 0))
     output = jax.eval_shape(steps.predict, state, batch)
     if config.data.vocabulary:

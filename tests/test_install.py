@@ -24,7 +24,7 @@ def installed(tmp_path_factory):
         shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, clone / name)
-    for folder in (clone / "results", place / "empty"):  # beside the clone, its results/ would be taken for the module ls_jax.results
+    for folder in (clone / "config", place / "empty"):  # beside the clone, its config/ would be taken for the module ls_jax.config
         folder.mkdir()
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "venv"], check=True)
     programs = place / "venv" / "bin"
@@ -45,7 +45,7 @@ def run(*command, cwd):
 def test_runs_from_every_directory(installed, directory):
     place, programs = installed
     where, package = place / directory, place / "home" / "ls_jax" / "ls_jax"
-    found = run(programs / "python", "-c", "import ls_jax.results; print(ls_jax.__file__, ls_jax.results.Record)", cwd=where)
+    found = run(programs / "python", "-c", "import ls_jax.config; print(ls_jax.__file__)", cwd=where)
     assert found.stdout.split()[:1] == [str(package / "__init__.py")], found.stderr
     for command in (["ls_jax"], ["python", "-m", "ls_jax"], ["python", "-m", "ls_jax.main"]):
         ended = run(programs / command[0], *command[1:], cwd=where)

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from ls_jax import analyze, results
+from ls_jax.modes import analyze
+from ls_jax.studies.common import records as results
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -62,7 +63,8 @@ def test_adding_a_network(tmp_path):
     from flax import nnx
 
     from ls_jax import config as configs
-    from ls_jax import experiment, models
+    from ls_jax import models
+    from ls_jax.modes import experiment
     config = configs.default()
     config.update(steps=3, batch_size=16, model=dict(name="linear"))
     config.sweep.seed, config.evaluate.train_examples, config.log.tensorboard = (0,), 100, False
@@ -87,8 +89,9 @@ def test_adding_a_data_set():
 def test_adding_a_study(tmp_path):
     from scipy.special import log_softmax
 
-    from ls_jax import evaluate, predictions
-    from ls_jax.studies import claims
+    from ls_jax.studies.common import claims
+    from ls_jax.training import evaluate
+    from ls_jax.workdir import predictions
     names = {"np": np, "log_softmax": log_softmax, "predictions": predictions, "results": results, "claims": claims}
     exec(snippet("ls_jax/studies/entropy.py"), names)
     assert names["entropy"](np.zeros(4)) == pytest.approx(np.log(4))

@@ -13,8 +13,10 @@ import time
 import numpy as np
 import pytest
 
-from ls_jax import checkpoint, experiment, files, log, signals
+from ls_jax import signals
 from ls_jax.errors import Interrupted, UserError
+from ls_jax.modes import experiment
+from ls_jax.workdir import checkpoint, files, log
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}

@@ -1,5 +1,5 @@
 """Data sets by name: digits (embedded), a TFDS name, folder:PATH, npz:PATH or text:PATH. Whole in host memory, but for TFDS pictures of
-many sizes (`data.stream`)."""
+many sizes (`data.pictures.stream`)."""
 import dataclasses
 import pathlib
 from typing import Any
@@ -7,10 +7,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from ls_jax.data import digits, folder, noise, npz, stream, text, tfds_build, vocabulary
+from ls_jax.data import noise
 from ls_jax.data.dataset import Dataset, Sentences, Split, TextSplit
-from ls_jax.data.stream import Pictures
-from ls_jax.data.tokens import Tokens
+from ls_jax.data.pictures import stream
+from ls_jax.data.pictures.stream import Pictures
+from ls_jax.data.sources import bitext, digits, folder, npz
+from ls_jax.data.sources import tfds as tfds_build
+from ls_jax.data.text import vocabulary
+from ls_jax.data.text.tokens import Tokens
 from ls_jax.errors import UserError
 
 __all__ = ["Dataset", "Pictures", "Sentences", "Split", "TextSplit", "Tokens", "check", "load"]
@@ -32,7 +36,7 @@ def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -
     if data.image_size is not None and (kind in ("npz", "text") or data.name == "digits"):
         raise UserError(f"data.image_size={data.image_size} resizes folder: and TFDS pictures only; unset it for {data.name}")
     if kind == "text" or data.get("vocabulary"):
-        return text.load(data, lambda name, splits: _subset(name, splits, data.holdout, data.train_examples), workdir)
+        return bitext.load(data, lambda name, splits: _subset(name, splits, data.holdout, data.train_examples), workdir)
     if data.name == "digits":
         dataset = digits.load()
     elif kind == "folder":
@@ -59,7 +63,7 @@ def check(data: ml_collections.ConfigDict) -> None:
     if kind == "text" or data.get("vocabulary"):
         vocabulary.check()
     if kind == "text":
-        text.check(data)
+        bitext.check(data)
     elif kind in ("folder", "npz"):
         if not pathlib.Path(path).exists():
             raise UserError(f"data.name={data.name!r}: {path} does not exist")

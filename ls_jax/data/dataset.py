@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
 
-from ls_jax.data.tokens import Tokens
-from ls_jax.data.vocabulary import Vocabulary
+from ls_jax.data.text.tokens import Tokens
+from ls_jax.data.text.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from ls_jax import mesh as meshes
-from ls_jax import sweep
 from ls_jax.data import memory, order
+from ls_jax.devices import mesh as meshes
+from ls_jax.training import sweep
 
 AHEAD = 2  # batches that are read, or on the devices, before they are asked for
 

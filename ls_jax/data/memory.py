@@ -9,12 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from ls_jax import mesh as meshes
 from ls_jax.data import Split, TextSplit
-from ls_jax.data.stream import Pictures, Rows
-from ls_jax.data.tokens import Tokens
-from ls_jax.state import Hyper
-from ls_jax.step import Batch
+from ls_jax.data.pictures.stream import Pictures, Rows
+from ls_jax.data.text.tokens import Tokens
+from ls_jax.devices import mesh as meshes
+from ls_jax.training.state import Hyper
+from ls_jax.training.step import Batch
 
 
 def place(split: Split | TextSplit | Pictures, mesh: Mesh) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The networks: each takes images, or the Transformer `data.tokens.Tokens`, and returns `Output(logits, features)`.
+"""The networks: each takes images, or the Transformer `data.text.tokens.Tokens`, and returns `Output(logits, features)`.
 
 Every model is a `flax.nnx` module whose state is read and written as pure nested dicts (`nnx.split`, `nnx.to_pure_dict`,
 `nnx.merge`), holds no random state, and ends in a linear layer: logits = features @ kernel + bias with those of `head`, or

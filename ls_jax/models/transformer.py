@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ls_jax.data.tokens import PADDING, Tokens
+from ls_jax.data.text.tokens import PADDING, Tokens
 from ls_jax.models.layers import Linear, Output, dropout, product, transposed
 
 

@@ -9,10 +9,15 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from ls_jax import data, files, lock, log, predictions, replace, results, sweep
+from ls_jax import data
 from ls_jax.errors import UserError
 from ls_jax.report import calibration, distillation, explorer, representation, sections, translation
-from ls_jax.studies import plots, projection, projection_plot, triples
+from ls_jax.studies import projection
+from ls_jax.studies.common import plots, triples
+from ls_jax.studies.common import records as results
+from ls_jax.studies.projection import plots as projection_plot
+from ls_jax.training import sweep
+from ls_jax.workdir import files, lock, log, predictions, replace
 
 HERE = pathlib.Path(__file__).parent
 

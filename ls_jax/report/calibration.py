@@ -3,9 +3,11 @@ import html
 import pathlib
 from collections.abc import Sequence
 
-from ls_jax import results
 from ls_jax.report import sections
-from ls_jax.studies import calibration_plots, calibration_tables, plots
+from ls_jax.studies.calibration import plots as calibration_plots
+from ls_jax.studies.calibration import tables as calibration_tables
+from ls_jax.studies.common import plots
+from ls_jax.studies.common import records as results
 
 
 def section(records: Sequence[results.Record], title: str, figures: pathlib.Path) -> str:

@@ -4,9 +4,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ls_jax import results
 from ls_jax.report import sections
-from ls_jax.studies import distillation_plots, distillation_records, distillation_tables, plots
+from ls_jax.studies.common import plots
+from ls_jax.studies.common import records as results
+from ls_jax.studies.distillation import plots as distillation_plots
+from ls_jax.studies.distillation import records as distillation_records
+from ls_jax.studies.distillation import tables as distillation_tables
 
 
 def section(records: Sequence[results.Record], config: Mapping[str, Any] | None, figures: pathlib.Path) -> str:

@@ -14,7 +14,7 @@ const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 const minus = (a, b) => a.map((value, i) => value - b[i]);
 const unit = (a) => { const size = Math.sqrt(dot(a, a)); return a.map((value) => value / size); };
 
-// As template_plane in ls_jax/studies/projection.py: across from the second template to the third, up towards the first.
+// As template_plane in ls_jax/studies/projection/measure.py: across from the second template to the third, up towards the first.
 function templatePlane(top, left, right) {
   const across = unit(minus(right, left));
   let up = top.map((value, i) => value - (left[i] + right[i]) / 2);

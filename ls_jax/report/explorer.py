@@ -15,11 +15,12 @@ from jaxtyping import UInt8
 from PIL import Image
 from scipy.special import softmax
 
-from ls_jax import checked, predictions
+from ls_jax import checked
 from ls_jax.data import Pictures, Split
 from ls_jax.studies import projection
-from ls_jax.studies.projection_plot import SPLIT_TITLES
-from ls_jax.studies.triples import Triple
+from ls_jax.studies.common.triples import Triple
+from ls_jax.studies.projection.plots import SPLIT_TITLES
+from ls_jax.workdir import predictions
 
 POINTS_BYTES = 2_000_000    # of embedded activations, before base64
 PICTURES_BYTES = 700_000    # of embedded pictures, before base64

@@ -3,8 +3,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ls_jax import results
-from ls_jax.studies import paper_claims
+from ls_jax.studies import registry as paper_claims
+from ls_jax.studies.common import records as results
 
 PAPER = {
     "Table 1": "accuracies of networks in the literature that were trained with smoothing: a survey, nothing to run",

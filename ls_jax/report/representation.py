@@ -2,9 +2,11 @@
 import pathlib
 from collections.abc import Sequence
 
-from ls_jax import results
 from ls_jax.report import sections
-from ls_jax.studies import course_plots, information_claims, plots
+from ls_jax.studies.common import plots
+from ls_jax.studies.common import records as results
+from ls_jax.studies.dynamics import plots as course_plots
+from ls_jax.studies.information import claims as information_claims
 
 QUANTITIES = {"nc1": "NC1", "nc2 logits": "NC2 (Guo)", "nc2 simplex": "NC2 simplex", "nc3": "NC3", "nc4": "NC4", "class separation": "R²",
               "stability": "stability", "rank of class means": "rank, means", "rank within classes": "rank, within",

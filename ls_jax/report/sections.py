@@ -9,8 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from ls_jax import results
-from ls_jax.studies import accuracy, claims, paper_claims, projection
+from ls_jax.studies import accuracy, projection
+from ls_jax.studies import registry as paper_claims
+from ls_jax.studies.common import claims
+from ls_jax.studies.common import records as results
 
 # Table 2 in %, on 10,000 held-out training examples (ImageNet: its validation set), by data set and model.
 PAPER_ACCURACY = {

@@ -2,9 +2,10 @@
 import pathlib
 from collections.abc import Sequence
 
-from ls_jax import results
 from ls_jax.report import sections
-from ls_jax.studies import plots, translation_plots
+from ls_jax.studies.common import plots
+from ls_jax.studies.common import records as results
+from ls_jax.studies.translation import plots as translation_plots
 
 SCORES = {"bleu": "BLEU", "uncased bleu": "BLEU, uncased", "chrf": "chrF", "length ratio": "length over the references'"}
 

@@ -1,0 +1,1 @@
+"""Pictures: augmentation, JPEG decoding, and streams of more pictures than fit into memory."""

@@ -1,0 +1,148 @@
+"""Sentence pairs, English to German, from a folder of text files or a TFDS build, as packed rows of one vocabulary's tokens."""
+import gzip
+import pathlib
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from ls_jax.data.dataset import Dataset, Sentences, Text, TextSplit
+from ls_jax.data.sources import tfds as tfds_build
+from ls_jax.data.text import packing, vocabulary
+from ls_jax.errors import UserError
+
+LANGUAGES = ("en", "de")  # from, to
+MOST_UNEQUAL = 9          # a training pair whose lengths differ by more than this factor is no translation (Moses' clean-corpus-n)
+HOLDS = "a folder of text holds train.en and train.de, and may hold val.* and test*.*"
+NAMED = 5                 # so many of the lines that are left out are named
+
+
+def load(data: ml_collections.ConfigDict, subset: Callable[[str, dict[str, Sentences]], dict[str, Sentences]],
+         workdir: pathlib.Path | None = None) -> Dataset:
+    """The data set `text:PATH`, or a TFDS one that translates, as TextSplits.
+
+    PATH holds train.en and train.de, with as many lines each; perhaps val.*; and test.* or several test*.*, of which the first by name
+    is the split "test". All may be compressed, as in train.en.gz. The vocabulary is that of the whole training text.
+
+    Args:
+        data: name, dir, vocabulary and row_length, as `ls_jax/config.py` describes them.
+        subset: (name, pairs of each split) -> those that are held out and trained on.
+        workdir: where the vocabulary is kept; None: in the user's cache directory alone.
+
+    Raises:
+        UserError: a file is missing, damaged or not UTF-8, or has more lines than its translation; nothing is left to train on; the
+            vocabulary does not fit the text.
+    """
+    if not data.vocabulary or not data.row_length:
+        raise UserError(f"{data.name} is text: set config.data.vocabulary to its number of pieces, such as 8000, "
+                        "config.data.row_length to the tokens in a row, such as 64, and config.model to a Transformer")
+    read = read_folder(folder(data)) if data.name.startswith("text:") else tfds_build.load_translation(data.name, data.dir, LANGUAGES)
+    whole = read["train"]
+    pieces = vocabulary.kept([*whole.source, *whole.target], data.vocabulary, workdir)
+    tests = sorted(name for name in read if name.startswith("test"))
+    names = {"train": "train", **{name: name for name in ("validation",) if name in read}, **({"test": tests[0]} if tests else {})}
+    pairs = subset(data.name, {name: read[file] for name, file in names.items()})
+    held_out = {name: of for name, of in pairs.items() if name not in ("train", "test")} | {name: read[name] for name in tests}
+    splits, facts = {}, {}
+    for name, of in pairs.items():
+        splits[name], facts[name] = _packed(data.name, name, of, pieces, data.row_length)
+    return Dataset(data.name, pieces.pieces, splits, text=Text(pieces, held_out, facts))
+
+
+def check(data: ml_collections.ConfigDict) -> None:
+    """Whether the folder and its training files are there; raises UserError, with what it should hold, unless they are."""
+    _training_files(folder(data))
+
+
+def folder(data: ml_collections.ConfigDict) -> pathlib.Path:
+    """Where the files of `text:PATH` are; a relative PATH is in `config.data.dir` if that is set."""
+    return pathlib.Path(data.dir or ".").expanduser() / pathlib.Path(data.name.partition(":")[2]).expanduser()
+
+
+def read_folder(path: pathlib.Path) -> dict[str, Sentences]:
+    """{"train", "validation" where there is val.*, "test" or "test2016", …: pairs} of a folder's files.
+
+    Raises:
+        UserError: as `load`.
+    """
+    _training_files(path)
+    first = LANGUAGES[0]
+    found = sorted({file.name.split(".")[0] for file in path.iterdir() if file.name.removesuffix(".gz").endswith(f".{first}")})
+    stems = {"train": "train", "val": "validation", **{name: name for name in found if name.startswith("test")}}
+    return {name: _pairs(path, stem) for stem, name in stems.items() if stem in found}
+
+
+def _training_files(folder):
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder (text:PATH is in config.data.dir, where that is set); {HOLDS}")
+    return _files(folder, "train")
+
+
+def _pairs(folder, stem):
+    """The lines of STEM.en and STEM.de."""
+    files = _files(folder, stem)
+    source, target = (_lines(file) for file in files)
+    if len(source) != len(target):
+        raise UserError(f"{files[0]} has {len(source):,} lines and {files[1].name} {len(target):,}: line by line they must be translations")
+    return Sentences(source, target, np.arange(1, len(source) + 1))
+
+
+def _files(folder, stem):
+    """Where the text STEM is in either language."""
+    return [_file(folder, f"{stem}.{language}") for language in LANGUAGES]
+
+
+def _file(folder, name):
+    for file in (folder / name, folder / f"{name}.gz"):
+        if file.is_file():
+            return file
+    raise UserError(f"{folder / name}: no such file (nor {name}.gz); {HOLDS}")
+
+
+def _lines(file):
+    """A file's lines, without what ends them. (str.splitlines would also split where Unicode has other kinds of lines.)"""
+    try:
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    try:
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}: line {line:,} is not UTF-8 ({error.reason}): convert the file, with iconv -t UTF-8 for one") from error
+    return [line.rstrip("\r") for line in (lines[:-1] if not lines[-1] else lines)]
+
+
+def _packed(data_set: str, name: str, pairs: Sentences, pieces: vocabulary.Vocabulary, length: int) -> tuple[TextSplit, dict[str, Any]]:
+    """A split's rows, and the facts about it; tells on stderr of pairs that are left out."""
+    (source, source_lengths), (target, target_lengths) = (pieces.encode(sentences) for sentences in (pairs.source, pairs.target))
+    shorter, longer = np.minimum(source_lengths, target_lengths), np.maximum(source_lengths, target_lengths)
+    wrong = {"empty": shorter == 1, "overlong": (shorter > 1) & (longer > length)}  # every sentence has its END
+    if name == "train":
+        wrong["misaligned"] = (shorter > 1) & (longer <= length) & (longer - 1 > MOST_UNEQUAL * (shorter - 1))
+    kept = ~np.any(list(wrong.values()), axis=0)
+    told = {kind: _told(kind, pairs.lines[which]) for kind, which in wrong.items() if which.any()}
+    if not kept.any():
+        raise UserError(f"{data_set}: none of the {len(pairs):,} pairs of {name} can be used ({'; '.join(told.values())}); "
+                        f"a sentence may have config.data.row_length={length} tokens")
+    if told:
+        print(f"{data_set}: {len(pairs) - kept.sum():,} of {len(pairs):,} pairs of {name} are left out: {'; '.join(told.values())}",
+              file=sys.stderr, flush=True)
+    split = packing.pack(_only(source, source_lengths, kept), _only(target, target_lengths, kept), length)
+    shares = packing.density(split)
+    return split, {"pairs": int(kept.sum()), "rows": len(split), "row_length": length,
+                   "tokens": {"source": int(source_lengths[kept].sum()), "target": int(target_lengths[kept].sum())},
+                   "no padding": {"source": round(shares[0], 4), "target": round(shares[1], 4), "both": round(sum(shares) / 2, 4)},
+                   "left out": {kind: int(which.sum()) for kind, which in wrong.items()}}
+
+
+def _told(kind, lines):
+    named = ", ".join(str(line) for line in lines[:NAMED])
+    return f"{len(lines):,} {kind} (line{'s' if len(lines) > 1 else ''} {named}{', …' if len(lines) > NAMED else ''})"
+
+
+def _only(ids, lengths, kept):
+    return ids[np.repeat(kept, lengths)], lengths[kept]

@@ -1,0 +1,35 @@
+"""The embedded data set: 1,797 handwritten digits of 8x8 pixels, so that everything runs without a download.
+
+Source: the test set of E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
+Learning Repository, 1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0, as scikit-learn 1.9.1's
+`load_digits` gives it. `digits.npz` holds its counts 0..16 (of the ink in 4x4 pixels) and labels, unchanged.
+"""
+import pathlib
+
+import numpy as np
+
+from ls_jax.data.dataset import Dataset, Split
+from ls_jax.workdir import npz_map
+
+TEST_EXAMPLES = 500
+SPLIT_SEED = 0
+
+
+def load() -> Dataset:
+    """1,297 training and 500 test images [N, 8, 8, 1], the counts 0..16 rescaled to 0..255.
+
+    The split is fixed and stratified: the examples are permuted (seed 0) and sorted by class, and 500 evenly
+    spaced ones are the test set, so each class has its share to within one example. Both splits keep the
+    original order.
+    """
+    arrays = npz_map.read(pathlib.Path(__file__).with_name("digits.npz"))
+    counts, labels = arrays["images"], arrays["labels"].astype(np.int32)
+    images = np.round(counts * (255 / 16)).astype(np.uint8)[..., None]
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))  # a stream that NumPy has frozen
+    order = order[np.argsort(labels[order], kind="stable")]
+    share = np.arange(len(order) + 1) * TEST_EXAMPLES // len(order)
+    is_test = np.zeros(len(order), bool)
+    is_test[order] = np.diff(share) == 1
+    whole = Split(images, labels)
+    splits = {"train": whole.take(np.flatnonzero(~is_test)), "test": whole.take(np.flatnonzero(is_test))}
+    return Dataset("digits", tuple("0123456789"), splits)

@@ -1,0 +1,88 @@
+"""Data sets in one .npz file: train_ and test_, optionally validation_, images and labels; perhaps class_names."""
+import os
+import zipfile
+
+import numpy as np
+
+from ls_jax import checked
+from ls_jax.data.dataset import Dataset, Split
+from ls_jax.errors import InvalidArray, UserError
+from ls_jax.workdir import npz_map
+
+
+def load(path: str | os.PathLike) -> Dataset:
+    """The data set in a file.
+
+    {train,test,validation}_images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, of one size; _labels are
+    integers [N] from 0. Without class_names (strings [K], or bytes in UTF-8) the largest training label says how many classes.
+
+    Raises:
+        UserError: names the file, the array and, where there is one, the first bad index.
+    """
+    path = os.path.expanduser(path)
+    arrays = read(path)
+    has_validation = any(name.startswith("validation_") for name in arrays)
+    names = ("train", "validation", "test") if has_validation else ("train", "test")
+    wanted = [f"{name}_{kind}" for name in names for kind in ("images", "labels")]
+    missing = [name for name in wanted if name not in arrays]
+    if missing:
+        raise UserError(f"{path}: {', '.join(missing)} missing; it holds {', '.join(arrays) or 'no arrays'}")
+    class_names = _class_names(path, arrays)
+    splits = {name: _split(path, name, arrays, len(class_names)) for name in names}
+    train_shape = splits["train"].images.shape[1:]
+    for name, split in splits.items():
+        if split.images.shape[1:] != train_shape:
+            raise UserError(f"{path}: {name}_images are {split.images.shape[1:]}, but train_images {train_shape} "
+                            "(height, width, channels); make them the same")
+    return Dataset(f"npz:{path}", class_names, splits)
+
+
+def read(path: str) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file. UserError: it is not there, or an array of it is damaged (see `npz_map.open_npz`)."""
+    if not zipfile.is_zipfile(path):
+        problem = "truncated or not an .npz file" if os.path.isfile(path) else "no such file"
+        raise UserError(f"{path}: {problem}; write it with numpy.savez")
+    try:
+        return npz_map.read(path)
+    except npz_map.Unreadable as error:
+        raise UserError(f"{path}: {error.array or 'the list of arrays'} cannot be read: it {error.reason}; write the file anew") from error
+
+
+def _class_names(path: str, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Those of the file, or else the class numbers up to the largest training label."""
+    if "class_names" in arrays:
+        try:
+            return tuple(checked.strings(arrays["class_names"]))
+        except InvalidArray as error:
+            raise UserError(f"{path}: {error}") from error
+    labels = _labels(path, "train_labels", arrays)
+    largest = int(labels.max())
+    if largest >= len(labels):
+        raise UserError(f"{path}: train_labels[{labels.argmax()}] is {largest}, with only {len(labels)} examples; "
+                        "labels are class numbers from 0 (if this is right, add class_names)")
+    return tuple(str(i) for i in range(largest + 1))
+
+
+def _labels(path: str, name: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The labels of that name, of the right kind and shape."""
+    labels = arrays[name]
+    if labels.dtype.kind not in "iu" or labels.ndim != 1 or not labels.size:
+        raise UserError(f"{path}: {name} is {labels.dtype} {labels.shape}; it must be integers [N], N > 0")
+    return labels
+
+
+def _split(path: str, name: str, arrays: dict[str, np.ndarray], num_classes: int) -> Split:
+    """One split, checked."""
+    images, labels = arrays[f"{name}_images"], _labels(path, f"{name}_labels", arrays)
+    if images.dtype != np.uint8:
+        raise UserError(f"{path}: {name}_images is {images.dtype}; it must be uint8, pixels 0..255")
+    shape = images.shape
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in shape:
+        raise UserError(f"{path}: {name}_images has shape {shape}; it must be [N, H, W] or [N, H, W, C] with C = 1 or 3")
+    if len(images) != len(labels):
+        raise UserError(f"{path}: {name}_images has {len(images)} examples, but {name}_labels {len(labels)}")
+    bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if bad.size:
+        raise UserError(f"{path}: {name}_labels[{bad[0]}] is {labels[bad[0]]}, but classes are 0 to {num_classes - 1}")
+    return Split(images, labels.astype(np.int32))

@@ -1,0 +1,226 @@
+"""TFDS data sets, read whole into memory without TensorFlow, and kept as arrays so that the next start is quick.
+
+A build must be in the ARRAY_RECORD format. Decoding its pictures takes 0.1 to 0.3 ms each (10 s for MNIST, 14 s
+for CIFAR-10), so the arrays are written once to `ls_jax_arrays.npz` beside the build or, where that cannot be
+written, to the user's cache directory; they are then read in about 1 s. They count only while the build's files
+are the ones they were made from.
+"""
+import hashlib
+import io
+import os
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from ls_jax import cache
+from ls_jax.data.dataset import Dataset, Sentences, Split
+from ls_jax.data.sources import npz
+from ls_jax.errors import UserError
+from ls_jax.workdir import files
+
+CACHE_NAME = "ls_jax_arrays.npz"
+CHUNK = 4096  # records read at a time
+
+
+def load(name: str, data_dir: str | None) -> Dataset:
+    """The train and test splits of a prepared TFDS data set; validation too, or as test where there is no test.
+
+    Args:
+        name: as TFDS spells it, `dataset[/config][:version]`; with the features image (of fixed size) and label.
+        data_dir: TFDS's data_dir; None: its default, $TFDS_DATA_DIR or ~/tensorflow_datasets.
+
+    Raises:
+        UserError: unknown; not prepared, or in another format, with the command that prepares or converts it; not
+            images of one size with labels; damaged.
+    """
+    builder = open_builder(name, data_dir)
+    _check_features(name, builder.info.features)
+    sources = _sources(name, set(builder.info.splits))
+    fingerprint = _fingerprint(builder.data_path)
+    splits = _load_cache(builder, fingerprint)
+    if splits is None:
+        try:
+            splits = {split: _read(builder, source) for split, source in sources.items()}
+        except (RuntimeError, ValueError, LookupError, OSError, SyntaxError) as error:  # array_record, TFDS, Pillow
+            raise _damaged(name, data_dir, builder.data_path, error) from error
+        _save_cache(builder, fingerprint, splits)
+    return Dataset(name, tuple(builder.info.features["label"].names), splits)
+
+
+def load_translation(name: str, data_dir: str | None, languages: tuple[str, str]) -> dict[str, Sentences]:
+    """The sentence pairs of each split, train, validation and test, of a prepared TFDS data set such as `wmt14_translate/de-en`.
+
+    Args:
+        name, data_dir: as in `load`.
+        languages: from which, to which.
+
+    Raises:
+        UserError: as `load`; or its examples are no texts in these languages.
+    """
+    builder = open_builder(name, data_dir)
+    features, present = builder.info.features, set(builder.info.splits)
+    if not set(languages) <= set(features):
+        raise UserError(f"{name}: its features are {', '.join(features)}; to translate it needs {' and '.join(languages)}")
+    if "train" not in present:
+        raise UserError(f"{name}: has the splits {', '.join(sorted(present))}; it needs train")
+    result = {}
+    for split in ("train", "validation", "test"):
+        if split in present:
+            try:
+                source = builder.as_data_source(split, file_format="array_record")
+                texts: tuple[list[str], ...] = [], []
+                for start in range(0, len(source), CHUNK):
+                    for example in source.__getitems__(list(range(start, min(start + CHUNK, len(source))))):
+                        for language, text in zip(languages, texts):
+                            text.append(example[language].decode())
+                result[split] = Sentences(*texts, np.arange(1, len(source) + 1))
+            except (RuntimeError, ValueError, LookupError, OSError) as error:  # array_record, TFDS, no UTF-8
+                raise _damaged(name, data_dir, builder.data_path, error) from error
+    return result
+
+
+def check(name: str, data_dir: str | None) -> None:
+    """Whether the data set is prepared; raises UserError, with the command that prepares it, unless it is."""
+    open_builder(name, data_dir)
+
+
+def open_builder(name: str, data_dir: str | None) -> Any:
+    """The TFDS builder of a data set that is prepared as ARRAY_RECORD."""
+    import tensorflow_datasets as tfds  # half a second, so only when needed
+    import tensorflow_datasets.translate  # noqa: F401  (WMT's sets are known only once this is imported)
+
+    try:
+        build = tfds.builder(name, data_dir=data_dir).data_path
+    except tfds.core.registered.DatasetNotFoundError as error:
+        meant = re.search(r"Did you mean: \S+ -> (\S+)", str(error))
+        raise UserError(f"data.name={name!r} is no data set that TFDS knows"
+                        f"{f'; did you mean {meant[1]!r}?' if meant else ''} (others: digits, folder:PATH, npz:PATH, text:PATH)"
+                        ) from error
+    except Exception as error:  # AssertionError, ValueError, ParseError, ImportError ...
+        raise UserError(f"data.name={name!r} cannot be opened ({_one_line(error)}); correct the name, or delete the "
+                        f"build if it is damaged and run: {_prepare(name, data_dir)}") from error
+    if not (build / "dataset_info.json").exists():
+        raise UserError(f"{name} is not prepared in {build}; prepare it once (this alone needs TensorFlow: pip "
+                        f"install tensorflow) with: {_prepare(name, data_dir)}")
+    try:
+        builder = tfds.builder_from_directory(build)  # unlike tfds.builder, knows a format that was added later
+    except Exception as error:  # the same
+        raise _damaged(name, data_dir, build, error) from error
+    formats = {format.value for format in builder.info.available_file_formats()}
+    if "array_record" not in formats:
+        absolute = build if _is_remote(build) else os.path.abspath(build)
+        raise UserError(f"{name} is prepared in {build} as {', '.join(formats)}, which only TensorFlow reads; convert "
+                        "it once (this alone needs: pip install tensorflow apache-beam mlcroissant) with: tfds "
+                        f"convert_format --dataset_version_dir={absolute} --out_file_format=array_record")
+    return builder
+
+
+def _prepare(name: str, data_dir: str | None) -> str:
+    """The command that prepares a data set. (`tfds build` needs more packages than it installs, this does not.)"""
+    where = "" if data_dir is None else f", data_dir={data_dir!r}"
+    builder = f"tfds.builder({name!r}{where}, file_format='array_record')"
+    package = ", tensorflow_datasets.translate" if "translate" in name else ""  # else TFDS does not find them
+    return f'python -c "import tensorflow_datasets as tfds{package}; {builder}.download_and_prepare()"'
+
+
+def _damaged(name: str, data_dir: str | None, build: os.PathLike, error: Exception) -> UserError:
+    return UserError(f"{name}: the build in {build} is damaged ({_one_line(error)}); delete that folder and run: "
+                     f"{_prepare(name, data_dir)}")
+
+
+def _check_features(name: str, features: Any) -> None:
+    """Raises UserError unless the examples are images of one size with a class label."""
+    if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
+        raise UserError(f"{name}: its features are {', '.join(features)}; it needs an image and a class label")
+    shape, dtype = features["image"].shape, np.dtype(features["image"].np_dtype)
+    if None in shape or shape[-1] not in (1, 3) or dtype != np.uint8:
+        raise UserError(f"{name}: its images are {dtype} {shape} (height, width, channels); they must be uint8, of one "
+                        "size, with 1 or 3 channels; set data.image_size to read JPEGs of many sizes")
+
+
+def _sources(name: str, present: set[str]) -> dict[str, str]:
+    """Which of the build's splits serves as which of ours."""
+    if "train" not in present or not present & {"test", "validation"}:
+        raise UserError(f"{name}: has the splits {', '.join(sorted(present))}; it needs train and test or validation")
+    if "test" not in present:
+        return {"train": "train", "test": "validation"}
+    return {split: split for split in ("train", "validation", "test") if split in present}
+
+
+def _read(builder: Any, split: str) -> Split:
+    """Decodes a split; its pictures by Pillow alone, since TFDS's own decoding takes far longer."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    source = builder.as_data_source(split, decoders=decoders, file_format="array_record")
+    shape, num_classes = features["image"].shape, features["label"].num_classes
+    mode = {1: "L", 3: "RGB"}[shape[-1]]
+    images = np.empty((len(source), *shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    for start in range(0, len(source), CHUNK):
+        ids = range(start, min(start + CHUNK, len(source)))
+        for i, example in zip(ids, source.__getitems__(list(ids)), strict=True):
+            with Image.open(io.BytesIO(example["image"])) as picture:
+                pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+            images[i] = pixels.reshape(shape)
+            labels[i] = example["label"]
+    bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if bad.size:
+        raise ValueError(f"label {labels[bad[0]]} of {split} example {bad[0]} is not in 0 to {num_classes - 1}")
+    return Split(images, labels)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _is_remote(path: os.PathLike) -> bool:
+    """Whether a path is a URL such as gs://bucket/folder, which only etils' paths can open."""
+    return "://" in os.fspath(path)
+
+
+def _fingerprint(build: Any) -> str:
+    """Changes when a file of the build does: a hash of names, lengths and modification times."""
+    files = [path for path in build.glob("*") if CACHE_NAME not in path.name]
+    if _is_remote(build):
+        states = [(path.name, path.stat().length, path.stat().mtime) for path in files]
+    else:  # to the nanosecond, which etils' paths do not tell
+        states = [(path.name, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(sorted(states)).encode()).hexdigest()
+
+
+def _caches(builder: Any, fingerprint: str) -> list[pathlib.Path]:
+    """Where the arrays may be kept, in order of preference."""
+    mine = cache.directory() / f"{builder.name}-{fingerprint[:16]}.npz"
+    return [mine] if _is_remote(builder.data_path) else [pathlib.Path(builder.data_path) / CACHE_NAME, mine]
+
+
+def _load_cache(builder: Any, fingerprint: str) -> dict[str, Split] | None:
+    for path in _caches(builder, fingerprint):
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if str(file["fingerprint"]) == fingerprint:
+                    return npz.load(path).splits
+        except Exception as error:  # absent, unreadable, damaged: then it is made anew
+            logging.debug("no arrays from %s: %s", path, error)
+    return None
+
+
+def _save_cache(builder: Any, fingerprint: str, splits: dict[str, Split]) -> None:
+    """Writes the arrays, whole, to the first place that takes them."""
+    arrays: dict[str, Any] = {"fingerprint": fingerprint, "class_names": builder.info.features["label"].names}
+    for name, split in splits.items():
+        arrays |= {f"{name}_images": split.images, f"{name}_labels": split.labels}
+    for path in _caches(builder, fingerprint):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with files.replacing(path) as file:
+                np.savez(file, **arrays)
+            return
+        except (OSError, UserError) as error:  # read-only, no space
+            logging.info("arrays not kept in %s: %s", path, error)

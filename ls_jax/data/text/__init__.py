@@ -1,0 +1,1 @@
+"""Text: vocabularies, and sentences as packed rows of tokens."""

@@ -1,0 +1,1 @@
+"""What `--mode` can be: one file each. Only `main` imports them."""

@@ -1,0 +1,259 @@
+"""An experiment in its workdir: train, predict, study, report. Each stage leaves files that the next one reads."""
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+
+import ml_collections
+
+from ls_jax import config as configs
+from ls_jax import data, models
+from ls_jax.data import Pictures, TextSplit, memory
+from ls_jax.devices import mesh as meshes
+from ls_jax.errors import InvalidArray, UserError
+from ls_jax.studies import accuracy, projection
+from ls_jax.studies import registry as paper_claims
+from ls_jax.studies.calibration import records as calibration_records
+from ls_jax.studies.calibration import tables as calibration_tables
+from ls_jax.studies.common import records as results
+from ls_jax.studies.common import triples
+from ls_jax.studies.distillation import records as distillation_records
+from ls_jax.studies.dynamics import collect as course
+from ls_jax.studies.representation import records as representation_records
+from ls_jax.studies.transfer import collect as transfer
+from ls_jax.studies.translation import collect as translation_study
+from ls_jax.training import evaluate, sweep, teachers
+from ls_jax.training import loop as training
+from ls_jax.workdir import checkpoint, lock, log, predictions, replace
+from ls_jax.workdir import manifest as provenance
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Train, or resume what the workdir holds; then evaluate, study and report. A distillation first runs its teachers."""
+    with _locked(config, workdir):
+        this = _taught(prepare(config, workdir), workdir, run, "report.html")
+        with _recorded(this, workdir) as measured:
+            records = _study(this, training.train(this, workdir), workdir, config.steps)
+            measured()
+            _present(this, records, workdir)
+
+
+def measure(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[results.Record]:
+    """What `run` does, up to results.json, whose records it returns: for notebooks, which show what they like."""
+    with _locked(config, workdir):
+        this = _taught(prepare(config, workdir), workdir, measure, "results.json")
+        with _recorded(this, workdir):
+            return _study(this, training.train(this, workdir), workdir, config.steps)
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Train, or resume what the workdir holds, and leave the checkpoint. A distillation first measures its teachers, for `study`."""
+    with _locked(config, workdir):
+        this = _taught(prepare(config, workdir), workdir, measure, "results.json")
+        with _recorded(this, workdir):
+            training.train(this, workdir)
+
+
+def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Evaluate, study and report the workdir's last checkpoint."""
+    nothing = UserError(f"{workdir} holds no checkpoint to study: train first (--mode=run or --mode=train)")
+    if not (workdir / "checkpoints").exists():
+        raise nothing
+    with _locked(config, workdir):
+        this = prepare(config, workdir)
+        restored = checkpoint.Checkpoints(workdir).restore_latest(this.abstract_state())
+        if restored is None:
+            raise nothing
+        if restored[0] < config.steps and meshes.is_primary():
+            print(f"{workdir} holds no checkpoint after step {restored[0]} of {config.steps}: this studies an unfinished training",
+                  flush=True)
+        with _recorded(this, workdir) as measured:
+            records = _study(this, this.layout.split(restored[1]), workdir, restored[0])
+            measured()
+            _present(this, records, workdir)
+
+
+def report(workdirs: list[pathlib.Path]) -> None:
+    """Write the report again from the results, predictions and logs that the workdirs hold; of several, one about all."""
+    from ls_jax import report as reports  # with matplotlib, for which training need not wait
+    print(f"report: {reports.write(workdirs[0] if len(workdirs) == 1 else workdirs)}")
+
+
+def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> training.Run:
+    """Check the config against itself, the workdir, the data and the devices, before anything is written."""
+    configs.validate(config)
+    _check_workdir(config, workdir)
+    dataset = data.load(config.data, workdir)
+    _triples(config, dataset)  # refuses unknown classes now rather than after the training
+    if config.distill:
+        teachers.check(config, dataset)
+    triples.resolve_pair(config.information.classes, config.data.name, dataset.class_names)
+    transfer.tasks(config, dataset)
+    translation_study.check(dataset)
+    this = training.setup(config, dataset)
+    if meshes.is_primary():
+        log.write_json(workdir / "config.json", configs.plain(config))
+    return this
+
+
+@contextlib.contextmanager
+def _locked(config, workdir):
+    """Nobody else writes to the workdir, nor to those of the teachers that are trained in it, from before the first file to the last."""
+    configs.validate(config)
+    of_teachers = config.distill.teachers.items() if config.distill else ()
+    with lock.held(workdir, *(teachers.workdir(workdir, name, source) for name, source in of_teachers if not isinstance(source, str))):
+        yield
+
+
+def _taught(this, workdir, run_or_measure, last):
+    """The run with its teachers, if it has any: each is first run, or resumed, in a workdir of its own, until its last file is there."""
+    if not this.config.distill:
+        return this
+    for name, source in sorted(this.config.distill.teachers.items()):
+        where = teachers.workdir(workdir, name, source)
+        if isinstance(source, str):
+            continue
+        _check_workdir(source, where)
+        if not ((where / last).exists() and results.final(where)):
+            if meshes.is_primary():
+                print(f"teacher {name}: {where}", flush=True)
+            run_or_measure(source, where)
+    return dataclasses.replace(this, teaching=teachers.load(this.config, this.dataset, this.layout, workdir))
+
+
+def _recorded(this, workdir):
+    """A session in the workdir's manifest.json: code, hardware, settings, time and outcome of what happens in it; see `provenance`."""
+    text = this.dataset.text
+    return provenance.manifest(workdir, configs.plain(this.config), mesh=dict(this.layout.mesh.shape), data=text and text.describe())
+
+
+def _check_workdir(config, workdir):
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
+    if (workdir / "analysis.json").exists():
+        raise UserError(f"{workdir} holds the analysis of a file: choose another --workdir for the experiment")
+    held = workdir / "config.json"
+    if held.exists():
+        differences = configs.differences(json.loads(held.read_text()), configs.plain(config))
+        if differences:
+            raise UserError(f"{workdir} holds another experiment ({'; '.join(differences)}): "
+                            "choose another --workdir, or go on with the config it has")
+
+
+def _study(this, states, workdir, taken):
+    """Predict and study the states after `taken` steps; leaves predictions/ and results.json, and returns the records."""
+    with replace.replacing(workdir, replace.RESULTS, meshes.is_primary()) as new:
+        diverged = _diverged(this, states)
+        measured = list(_predict(this, states, diverged, new))
+        left_out = {record["member"] for record in diverged}
+        along = [] if this.config.distill else [*course.run(this, workdir, left_out, new), *transfer.run(this, states, left_out),
+                                                *translation_study.run(this, states, new, left_out)]
+        damaged = _damaged(this)
+        if not meshes.is_primary():
+            return []
+        records = [*_unfinished(this, taken), *_label_noise(this), *damaged, *diverged, *accuracy.run(measured)]
+        if this.config.distill:  # its students are studied as such, and its teachers' workdirs have the other studies
+            records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), this.rows, records,
+                                                lambda member, split: predictions.features(new, split, member))
+        else:
+            records += [*projection.run(new, this.rows, _triples(this.config, this.dataset)),
+                        *calibration_records.run(list(calibration_records.of_workdir(new, this.rows))),
+                        *representation_records.run(new, this.rows), *along]
+        log.write_json(new / "results.json", records)
+    return records
+
+
+def _present(this, records, workdir):
+    """Print the accuracy tables and the claims' verdicts, and write the report."""
+    if not meshes.is_primary():
+        return
+    from ls_jax import report as reports
+    for split in this.dataset.splits:
+        if split != "train" and results.select(records, study="accuracy", split=split):
+            print(accuracy.table(records, split))
+            print(calibration_tables.verdict(records, split) + "\n" if results.select(records, study="calibration") else "")
+    for record in results.select(records, study="training", quantity="diverged at step"):
+        print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
+    for line in paper_claims.lines(records):
+        print(f"claim: {line}")
+    print(f"report: {reports.write(workdir, this.dataset)}")
+
+
+def _triples(config, dataset):
+    return triples.resolve(config.projection.classes, config.data.name, dataset.class_names)
+
+
+def _unfinished(this, taken):
+    """After which step the networks are studied, where the training was to go on; `results.final` looks for it."""
+    return [{"study": "training", "quantity": results.UNFINISHED, "split": "train", "of_steps": this.config.steps,
+             **results.moments([taken])}] if taken < this.config.steps else []
+
+
+def _label_noise(this):
+    """How many training labels were made wrong, where any were."""
+    changed = this.dataset.changed_labels
+    return [{"study": "data", "quantity": "changed labels", "split": "train", "rate": this.config.data.label_noise,
+             "of_examples": this.examples, **results.moments([changed])}] if changed else []
+
+
+def _damaged(this):
+    """How many pictures of each split could not be decoded, where any could not."""
+    counts = {name: len(split.damaged()) for name, split in this.dataset.splits.items() if isinstance(split, Pictures)}
+    return [{"study": "data", "quantity": "damaged pictures", "split": name, **results.moments([count])}
+            for name, count in counts.items() if count]
+
+
+def _diverged(this, states):
+    """A record for each member whose training diverged: it is left out of every study."""
+    steps = meshes.fetch(this.layout.join([state.diverged for state in states]))
+    return [{"study": "training", "quantity": "diverged at step", "split": "train", "member": member, **row, "n": 1,
+             "mean": int(step), "std": None, "values": [int(step)]}
+            for member, (row, step) in enumerate(zip(this.rows, steps, strict=True)) if step >= 0]
+
+
+def _predict(this, states, diverged, workdir):
+    """Predict every split, keep the predictions, and yield (split, hyper-parameters, measures) of each healthy member."""
+    left_out = {record["member"] for record in diverged}
+    weights = [state.ema if this.config.optimizer.ema else state.params for state in states]
+    heads = meshes.fetch(this.layout.join([models.head(tree) for tree in weights]))
+    save = lambda name, member, predicted, folder: predictions.save(
+        workdir, name, member, predicted, sweep.take(heads, member), this.dataset.class_names, folder)
+    for name, split in this.dataset.splits.items():
+        arrays, streamed = memory.place(split, this.layout.mesh), isinstance(split, Pictures)
+        tokens = _all_tokens(this, states, name, split, arrays) if isinstance(split, TextSplit) else None
+        for member, predicted in this.evaluator.predict(states, arrays, evaluate.chosen(this.config, name, split),
+                                                        features=name == "train" or not streamed):
+            if member in left_out:
+                continue
+            if meshes.is_primary():
+                save(name, member, predicted, predictions.ALL)
+            try:
+                measured = tokens[member] if tokens else accuracy.measure_all(predicted.logits, predicted.labels)
+            except InvalidArray as error:
+                raise UserError(f"{predictions.file(workdir, name, member)}: {error}") from error
+            yield name, this.rows[member], measured
+        shown = _shown(this, split) if streamed else ()
+        for member, predicted in this.evaluator.predict(states, arrays, shown) if len(shown) else ():
+            if meshes.is_primary() and member not in left_out:
+                save(name, member, predicted, predictions.SHOWN)
+
+
+def _shown(this, split):
+    """The examples of a streamed split whose features are kept: of the classes that are projected, as many as a figure shows."""
+    classes = sorted({k for triple in _triples(this.config, this.dataset) for k in triple})
+    return split.find(classes, projection.EXAMPLES) if classes else ()
+
+
+def _all_tokens(this, states, name, split, arrays):
+    """Every member's measures over all tokens of a split, of which the predictions keep a part; of the training split over its first
+    `config.evaluate.train_examples` rows."""
+    count = min(len(split), this.config.evaluate.train_examples) if name == "train" else len(split)
+    sums = this.evaluator.measure(states, this.hypers(), arrays, evaluate.evenly_spaced(len(split), count))
+    return [{"accuracy": each["accuracy"], "nll": each["nll"], "examples": int(count)}
+            for each, count in zip(training.means(sums), sums.count)]

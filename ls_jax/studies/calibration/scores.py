@@ -1,0 +1,157 @@
+"""Scores of predicted probabilities beside the binned calibration errors: NLL, Brier, smooth ECE and selective classification.
+
+Logits [*members, examples, classes] and labels [examples] or [*members, examples] give one number a member. Sums are float64.
+"""
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import fft
+
+from ls_jax import checked
+from ls_jax.studies.calibration import binning
+from ls_jax.studies.common import streaming
+from ls_jax.studies.common.streaming import Labels, Logits, Mask
+
+NORMS = tuple(range(1, 11))  # those that Xia et al. choose from
+
+
+class Brier(NamedTuple):
+    """The Brier score and its parts, which add up to it. See `brier_split`."""
+    score: Any
+    calibration: Any
+    refinement: Any
+    within: Any
+
+
+def negative_log_likelihood(logits: Logits, labels: Labels, temperature: float = 1.0, mask: Mask = None) -> Any:
+    """Mean negative log-likelihood in nats; infinite where a label has no probability."""
+    return streaming.over_members(lambda *member: streaming.top_label(*member, temperature).nll.mean(), logits, labels, mask)
+
+
+def brier_score(logits: Logits, labels: Labels, temperature: float = 1.0, mask: Mask = None) -> Any:
+    """Mean over examples of the sum over classes of (probability - [label is the class])²: from 0 to 2 (Brier 1950)."""
+    return brier_split(logits, labels, 1, temperature, mask).score
+
+
+def brier_split(logits: Logits, labels: Labels, bins: int = 15, temperature: float = 1.0, mask: Mask = None) -> Brier:
+    """The Brier score's parts over equal-width bins of each class's probability, summed over classes.
+
+    calibration, Σ share (mean probability - frequency)²; refinement, Σ share frequency (1 - frequency), what would be left if
+    every bin predicted its frequency (Murphy 1973); and within, the rest: what bins of finite width hide (Stephenson et al. 2008).
+    """
+    def split(logits, labels):
+        of = binning.class_sums(logits, labels, bins, temperature)
+        share = of.count / len(labels)
+        frequency = binning.mean_of(of.label, of.count)
+        calibration = np.sum(share * np.square(binning.mean_of(of.probability, of.count) - frequency))
+        refinement = np.sum(share * frequency * (1 - frequency))
+        score = of.square / len(labels)
+        return Brier(*map(np.float64, (score, calibration, refinement, score - calibration - refinement)))
+
+    return streaming.over_members(split, logits, labels, mask)
+
+
+def smooth_calibration_error(logits: Logits, labels: Labels, temperature: float = 1.0, mask: Mask = None) -> Any:
+    """The smooth ECE of Błasiok and Nakkiran (2023), which has no bins to choose. See `smooth_error`."""
+    def measure(logits, labels):
+        of = streaming.top_label(logits, labels, temperature)
+        return np.float64(smooth_error(of.confidence, of.correct))
+
+    return streaming.over_members(measure, logits, labels, mask)
+
+
+def smooth_error(confidence: Float[np.ndarray, " examples"], correct: Bool[np.ndarray, " examples"], grid: int = 2**13,
+                 tolerance: float = 1e-6) -> float:
+    """The bandwidth σ at which the residuals, smoothed by a Gaussian of that width reflected at 0 and 1, have mean size σ.
+
+    The residuals, shared out between the two nearest points of a grid on [0, 1], are smoothed exactly: with reflecting ends that
+    is the heat equation, which a cosine transform makes diagonal. Below the grid's spacing the answer is not resolved.
+    """
+    confidence, correct = checked.doubles(confidence, "confidence"), checked.booleans(correct, "correct")
+    place = confidence * (grid - 1)
+    below = np.minimum(place.astype(np.int64), grid - 2)
+    residual = (confidence - correct) / len(confidence)
+    upper = residual * (place - below)
+    mass = np.bincount(below, residual - upper, grid) + np.bincount(below + 1, upper, grid)
+    mass[[0, -1]] *= 2  # what is reflected at an end comes back to it
+    waves = fft.dct(mass, type=1)
+    decay = np.square(np.pi * np.arange(grid)) / 2
+
+    def size(width):
+        smooth = np.abs(fft.idct(waves * np.exp(-decay * width**2), type=1))
+        return smooth.sum() - (smooth[0] + smooth[-1]) / 2
+
+    low, high = 0.0, 1.0  # size falls with the width
+    while high - low > tolerance:
+        middle = (low + high) / 2
+        low, high = (middle, high) if size(middle) > middle else (low, middle)
+    return high
+
+
+def risk_coverage_area(score: Float[np.ndarray, " examples"], correct: Bool[np.ndarray, " examples"]) -> float:
+    """The area under the risk-coverage curve (AURC): the error rate of the k highest scores, averaged over k.
+
+    Equal scores are taken in random order: this is the mean over those orders.
+    """
+    score, correct = checked.doubles(score, "score"), checked.booleans(correct, "correct")
+    _, group, count = np.unique(-score, return_inverse=True, return_counts=True)
+    wrong = (np.bincount(group, ~correct, len(count)) / count)[np.sort(group)]
+    return float(np.mean(np.cumsum(wrong) / np.arange(1, len(score) + 1)))
+
+
+def aurc(logits: Logits, labels: Labels, norm: int | None = None, mask: Mask = None) -> Any:
+    """AURC with the confidence as the score, or with the normalised largest logit of Xia et al. (2025), `normalised_logits`.
+
+    Take `norm` from another split: `select_norm`.
+    """
+    def area(logits, labels):
+        of = streaming.top_label(logits, labels)
+        score = of.confidence if norm is None else normalised_logits(logits, (norm,))[:, 0]
+        return np.float64(risk_coverage_area(score, of.correct))
+
+    return streaming.over_members(area, logits, labels, mask)
+
+
+def select_norm(logits: Logits, labels: Labels, norms: Sequence[int] = NORMS, mask: Mask = None) -> Any:
+    """The norm whose normalised logits rank errors best: that of the smallest AURC on this split."""
+    return streaming.over_members(lambda *member: np.int64(best_norm(*member, norms)), logits, labels, mask)
+
+
+def best_norm(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"],
+              norms: Sequence[int] = NORMS) -> int:
+    """`select_norm` of one member, whose logits may be on disk."""
+    correct = streaming.top_label(logits, labels).correct
+    areas = [risk_coverage_area(score, correct) for score in normalised_logits(logits, norms).T]
+    return norms[int(np.argmin(areas))]
+
+
+def normalised_logits(logits: Float[np.ndarray, "examples classes"],
+                      norms: Sequence[int] = NORMS) -> Float[np.ndarray, "examples norms"]:
+    """The largest of the logits less their mean, over their p-norm, for each p; float64 (Xia et al. 2025).
+
+    Masked classes (-inf) are left out; constant logits score 0; +inf is taken as the limit of a growing logit.
+    """
+    def block(rows):
+        values = np.asarray(logits[rows], np.float64)
+        unbounded = np.isposinf(values).any(axis=-1)
+        if unbounded.any():
+            values[unbounded] = np.where(np.isposinf(values[unbounded]), 1.0, np.where(np.isneginf(values[unbounded]), -np.inf, 0.0))
+        present = ~np.isneginf(values)
+        mean = np.sum(values, axis=-1, where=present) / present.sum(axis=-1)
+        values = np.where(present, values - mean[:, None], 0.0)
+        largest, size = values.max(axis=-1), np.abs(values, out=values).max(axis=-1)
+        size = np.where(size > 0, size, 1.0)
+        values /= size[:, None]
+        power, scores = np.ones_like(values), {}
+        for norm in range(1, max(norms) + 1):
+            power *= values
+            scores[norm] = power.sum(axis=-1) ** (1 / norm)
+        total = np.stack([scores[norm] for norm in norms], axis=-1)
+        return (largest / size)[:, None] / np.where(total > 0, total, 1.0)
+
+    if any(norm != int(norm) or norm < 1 for norm in norms):
+        raise ValueError(f"norms={tuple(norms)!r}: choose whole numbers of at least 1")
+    checked.check_reals(logits, "logits", 2)
+    return np.concatenate(list(streaming.over_blocks(block, *logits.shape)))

@@ -1,0 +1,1 @@
+"""What several studies share: records, claims, statistics, blocks, plots."""

@@ -1,0 +1,74 @@
+"""Figures, as PNG for screens and PDF for papers; colours that colour-blind readers can tell apart (Okabe and Ito 2008).
+
+They are made without pyplot, so that its backend and its figures stay the caller's; a notebook shows one that a cell returns.
+"""
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from ls_jax.workdir.files import replacing
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+STYLE = {
+    "font.size": 10, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "grid.alpha": 0.25, "legend.frameon": False, "figure.dpi": 144,
+}
+FONTS = {"pdf.fonttype": 42}  # TrueType: conferences refuse matplotlib's default, Type 3
+
+
+def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
+    """Write PATH.png and PATH.pdf, each whole or not at all; returns the files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    if figure.get_layout_engine():
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine(None)  # so that it is not laid out again, and drawn once more, for each file
+    with rc_context(FONTS):
+        for file in files:
+            with replacing(file) as unfinished:
+                figure.savefig(unfinished, format=file.suffix[1:])
+    return files
+
+
+def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    """A figure of this size in inches and its axes, as pyplot's function of this name."""
+    figure = Figure(figsize=figsize, layout="constrained")
+    height_ratios = options.pop("height_ratios", None)
+    return figure, figure.subplots(rows, columns, gridspec_kw={"height_ratios": height_ratios}, **options)
+
+
+def learning_curves(rows: Sequence[dict[str, Any]], split: str, by: str = "alpha") -> Any:
+    """Training loss and held-out accuracy and NLL against the step: a line a smoothing (or a value of another field `by`), its
+    band the members' range, and a thin line a member.
+
+    `rows` are those of metrics.jsonl.
+    """
+    panels = [("train", "loss", "training loss (smoothed targets)"), (split, "accuracy", f"{split} accuracy"),
+              (split, "nll", f"{split} NLL (hard labels)")]
+    with rc_context(STYLE):
+        figure, axes = subplots(1, len(panels), figsize=(11, 3.2))
+        for axis, (of, quantity, title) in zip(axes, panels):
+            here = [row for row in rows if row["split"] == of and row.get(quantity) is not None]
+            for colour, value in zip(COLOURS, sorted({row[by] for row in here})):
+                members = [row for row in here if row[by] == value]
+                for member in {row["member"] for row in members}:
+                    own = [(row["step"], row[quantity]) for row in members if row["member"] == member]
+                    axis.plot(*zip(*own), color=colour, linewidth=0.5, alpha=0.6)
+                steps, low, middle, high = _band(members, quantity)
+                label = f"α = {value:g}" if by == "alpha" else value
+                axis.plot(steps, middle, color=colour, label=label, marker="o" if len(steps) == 1 else None)
+                axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.set(title=title, xlabel="step")
+        axes[0].legend()
+        return figure
+
+
+def _band(rows, quantity):
+    """Steps, and the smallest, mean and largest value over the members at each."""
+    steps = sorted({row["step"] for row in rows})
+    values = [[row[quantity] for row in rows if row["step"] == step] for step in steps]
+    return steps, [min(v) for v in values], [np.mean(v) for v in values], [max(v) for v in values]

@@ -1,0 +1,147 @@
+"""The training's course: the checkpoints that `config.checkpoint.keep_every` keeps, read one after another and studied."""
+import pathlib
+from collections.abc import Iterator, Set
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Float, Int
+
+from ls_jax import models
+from ls_jax.data import Pictures, Split, memory, order
+from ls_jax.devices import mesh as meshes
+from ls_jax.studies import representation
+from ls_jax.studies.common import records as results
+from ls_jax.studies.common import triples
+from ls_jax.studies.information import records as information_records
+from ls_jax.studies.representation import records as representation_records
+from ls_jax.training import evaluate, rng, sweep
+from ls_jax.training.loop import Run
+from ls_jax.training.state import State
+from ls_jax.workdir import files
+from ls_jax.workdir.checkpoint import Checkpoints
+
+
+def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept_in: pathlib.Path | None = None) -> list[results.Record]:
+    """Records of the information and representation studies at every kept checkpoint; none where none are kept.
+
+    The information needs augmentation, which is what it is about. The draws are kept in course/STEP.npz.
+
+    Args:
+        this: the run.
+        workdir: where its checkpoints are.
+        left_out: members that diverged.
+        kept_in: the folder of course/ (None: the workdir).
+    """
+    config, split = this.config, this.dataset.splits["train"]
+    if not config.checkpoint.keep_every:
+        return []
+    pair = triples.resolve_pair(config.information.classes, config.data.name, this.dataset.class_names)
+    ids, labels = candidates(pair, split, config.information.examples // 2)
+    chosen = examples_of(pair, labels, config.information.examples)
+    chosen, labels = ids[chosen], labels[chosen]
+    arrays = memory.place(split, this.layout.mesh)
+    views = Views(this, pair) if config.data.augment != "none" and len(chosen) > 2 else None
+    kept = [member for member in range(this.layout.members) if member not in left_out]
+    rows, names = [this.rows[member] for member in kept], [this.dataset.class_names[k] for k in pair]
+    course: dict[int, dict[int, dict[str, float]]] = {}
+    records = []
+    for step, states in checkpoints(this, workdir):
+        course[step] = _representation(this, states, arrays, kept)
+        if views is not None:
+            draws = views(states, chosen, arrays, config.information.views + 1)[kept]
+            if meshes.is_primary():
+                _save(kept_in or workdir, step, draws, chosen, labels)
+                records += information_records.run(draws, labels, rows, step, config.information.draws)
+    return [{**record, "classes": names} for record in records] + representation_records.of_course(course, this.rows)
+
+
+def checkpoints(this: Run, workdir: pathlib.Path) -> Iterator[tuple[int, list[State]]]:
+    """(step, state as slots) of the initial networks, which the seeds give, and of each good checkpoint that is kept."""
+    yield 0, sweep.over_mesh(this.steps.init, this.layout, (meshes.MEMBER,), meshes.MEMBER)(this.hypers())
+    held = Checkpoints(workdir)
+    for step in held.steps():
+        if step % this.config.checkpoint.keep_every == 0 or step == this.config.steps:
+            state = held.restore(step, this.abstract_state())
+            if state is not None:
+                yield step, this.layout.split(state)
+
+
+def candidates(pair: tuple[int, int], split: Split | Pictures,
+               count: int) -> tuple[Int[np.ndarray, " candidates"], Int[np.ndarray, " candidates"]]:
+    """Ids and labels of the training examples; of pictures that are read as they are needed, of `count` of each class."""
+    if isinstance(split, Pictures):
+        ids = split.find(pair, count)
+        return ids, split.labels_of(ids)
+    return np.arange(len(split), dtype=np.int32), split.labels
+
+
+def examples_of(pair: tuple[int, int], labels: Int[np.ndarray, " examples"], count: int) -> Int[np.ndarray, " chosen"]:
+    """Ids of `count` examples, half of each class, spread evenly over the training set, or of as many of each as both have."""
+    of_class = [np.flatnonzero(labels == k) for k in pair]
+    each = min(count // 2, *map(len, of_class))
+    return np.sort(np.concatenate([ids[evaluate.evenly_spaced(len(ids), each)] for ids in of_class])).astype(np.int32)
+
+
+class Views:
+    """The compiled program that draws the difference of two classes' logits over augmented views of chosen examples.
+
+    A view's key is that of (seed, "information", view, example id), so members of equal seed and all checkpoints see the same views.
+    """
+
+    def __init__(self, this: Run, pair: tuple[int, int]):
+        self.layout, self.batch_size = this.layout, this.evaluator.batch_size
+
+        def one(state, hyper, view, ids, arrays):
+            batch = memory.gather(arrays, ids)
+            keys = rng.per_example(rng.key(hyper.seed, "information", view), batch.ids)
+            logits = this.steps.view(state, batch, keys).logits
+            return logits[:, pair[0]] - logits[:, pair[1]]
+
+        def several(state, hyper, views, ids, arrays):  # a loop of batches: one is in memory at a time
+            each = lambda item: one(state, hyper, *item, arrays)
+            first = jax.tree.map(lambda x: x[0], (views, ids))
+            return each(first)[None] if len(views) == 1 else lax.map(each, (views, ids))
+
+        self._program = sweep.over_mesh(several, this.layout, (meshes.MEMBER, meshes.MEMBER, meshes.SHARED, meshes.BLOCKS, meshes.SHARED),
+                                        meshes.STEPS)
+        self._hypers = this.hypers()
+
+    def __call__(self, states: list[Any], index: Int[np.ndarray, " examples"], arrays: Any,
+                 views: int) -> Float[np.ndarray, "members examples views"]:
+        """Draws of the examples that `index` names, views 0 to `views` - 1: one call per slot, or on a CPU, which runs loops
+        over convolutions slowly, one per batch."""
+        shards = self.layout.mesh.shape["data"]
+        batches = list(order.padded(len(index), min(self.batch_size, -(-len(index) // shards) * shards)))
+        items = [(view, index[rows]) for view in range(views) for rows, _ in batches]
+        per_call = 1 if jax.default_backend() == "cpu" else len(items)
+        parts = [self._draw(states, items[start:start + per_call], arrays) for start in range(0, len(items), per_call)]
+        drawn = np.concatenate(parts, axis=1)  # [members, views x batches, batch]
+        drawn = drawn.reshape(len(drawn), views, -1)[:, :, np.concatenate([mask for _, mask in batches])]
+        return np.moveaxis(drawn, 1, 2)
+
+    def _draw(self, states, items, arrays):
+        views, ids = (np.stack(column) for column in zip(*items))
+        placed = (meshes.put(self.layout.mesh, meshes.SHARED, jnp.int32(views)),
+                  meshes.put(self.layout.mesh, meshes.BLOCKS, memory.given(arrays, ids)))
+        return meshes.fetch(self.layout.join(self._program(states, self._hypers, *placed, arrays)))
+
+
+def _representation(this, states, arrays, members):
+    """{member: its measures} on evenly spaced training examples, as many as are predicted at the end."""
+    index = evaluate.chosen(this.config, "train", this.dataset.splits["train"])
+    heads = meshes.fetch(this.layout.join([models.head(state.ema if this.config.optimizer.ema else state.params) for state in states]))
+    found = {}
+    for member, predicted in this.evaluator.predict(states, arrays, index):
+        if member in members and meshes.is_primary():
+            found[member] = representation.measure_all({**predicted._asdict(), **sweep.take(heads, member)})
+    return found
+
+
+def _save(workdir, step, draws, index, labels):
+    path = workdir / "course" / f"{step}.npz"
+    path.parent.mkdir(exist_ok=True)
+    with files.replacing(path) as unfinished:
+        np.savez(unfinished, draws=draws, index=index, labels=labels)

@@ -1,0 +1,85 @@
+"""Figures on the training's course: information (the paper's Figure 6), neural collapse; and separation and transfer against α."""
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ls_jax.studies.common import plots
+from ls_jax.studies.common import records as results
+
+COLLAPSE = {"nc1": "NC1, within over between", "nc2 logits": "NC2 (Guo et al.)", "nc2 angles": "NC2, spread of cosines",
+            "nc3": "NC3, duality", "nc4": "NC4, not the nearest mean", "class separation": "class separation R²"}
+LOGARITHMIC = ("nc1",)
+
+
+def information(records: Sequence[results.Record]) -> Any:
+    """Î against the step, a panel for each number of views: a fresh outer draw as lines, a reused one dashed.
+
+    Bands are the seeds' range; the reference lines are the value of collapsed classes (log 2) and the bound (log N), which is above
+    the panel where the curves stay far from it.
+    """
+    here = [record for record in results.select(records, study="information", estimator="gaussian") if "baseline_alpha" not in record]
+    panels = sorted({record["draws"] for record in here}, reverse=True)
+    collapsed, bound = here[0]["collapsed"], here[0]["bound"]
+    top = min(1.05 * bound, 1.3 * max(collapsed, *(value for record in here for value in record["values"])))
+    with plots.rc_context(plots.STYLE):
+        figure, axes = plots.subplots(1, len(panels), figsize=(4.8 * len(panels), 3.6), sharey=True, squeeze=False)
+        for axis, views in zip(axes[0], panels):
+            _lines(axis, results.select(here, draws=views, outer="fresh"), "-", ", fresh draw")
+            _lines(axis, results.select(here, draws=views, outer="reused"), "--", ", reused draw")
+            axis.axhline(collapsed, color="0.35", linewidth=1, linestyle=":")
+            axis.axhline(bound, color="0.35", linewidth=1, linestyle=":")
+            note = dict(xycoords=("axes fraction", "data"), fontsize=8, ha="right", va="top", color="0.35")
+            axis.annotate(f"one bit: the class, {collapsed:.2f}", (0.99, collapsed), **note)
+            axis.annotate(f"log N, {bound:.2f}" + (" ↑" if top < bound else ""), (0.99, min(top, bound)), **note)
+            axis.set(title=f"{views} views an example" + (" (the paper's number)" if views == 5 else ""), xlabel="step")
+        axes[0][0].set(ylabel="information, nats", ylim=(None, top))
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        return figure
+
+
+def collapse(records: Sequence[results.Record]) -> Any:
+    """Neural collapse and class separation on training examples against the step: a line a smoothing, its band the seeds' range."""
+    here = [record for record in results.select(records, study="representation", split="train")
+            if "step" in record and "baseline_alpha" not in record]
+    shown = [name for name in COLLAPSE if results.select(here, quantity=name)]
+    with plots.rc_context(plots.STYLE):
+        figure, axes = plots.subplots(2, 3, figsize=(11, 6), sharex=True)
+        for axis, quantity in zip(axes.flat, shown):
+            _lines(axis, results.select(here, quantity=quantity), "-")
+            axis.set(title=COLLAPSE[quantity], yscale="log" if quantity in LOGARITHMIC else "linear")
+        for axis in list(axes.flat)[len(shown):]:
+            axis.set_visible(False)
+        figure.supxlabel("step")
+        axes[0, 0].legend()
+        return figure
+
+
+def against_alpha(records: Sequence[results.Record]) -> Any:
+    """Class separation at the end of the training, and the accuracy of linear probes where there are some, against α."""
+    plain = [record for record in records if "baseline_alpha" not in record]
+    separation = [record for record in results.select(plain, study="representation", quantity="class separation") if "step" not in record]
+    probes = results.select(plain, study="transfer", quantity="probe accuracy")
+    panels = [("class separation R²", "split", separation), *([("probe accuracy, test split", "data", probes)] if probes else [])]
+    with plots.rc_context(plots.STYLE):
+        figure, axes = plots.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.4), squeeze=False)
+        for axis, (title, field, found) in zip(axes[0], panels):
+            for colour, name in zip(plots.COLOURS, dict.fromkeys(record[field] for record in found)):
+                series = sorted(results.select(found, **{field: name}), key=lambda record: record["alpha"])
+                axis.plot([record["alpha"] for record in series], [record["mean"] for record in series], color=colour, label=name)
+                for record in series:
+                    axis.scatter([record["alpha"]] * record["n"], record["values"], s=16, color=colour, zorder=3)
+            axis.set(title=title, xlabel="label smoothing α")
+            axis.legend()
+        return figure
+
+
+def _lines(axis, records, style, suffix=""):
+    for colour, alpha in zip(plots.COLOURS, sorted({record["alpha"] for record in records})):
+        series = sorted(results.select(records, alpha=alpha), key=lambda record: record["step"])
+        steps, values = [record["step"] for record in series], [record["values"] for record in series]
+        axis.plot(steps, [record["mean"] for record in series], style, color=colour, label=f"α = {alpha:g}{suffix}",
+                  marker="." if len(steps) < 30 else None)
+        low, high = ([bound(each) for each in values] for bound in (np.min, np.max))
+        axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -1,0 +1,17 @@
+"""How much do logits still tell of the example that they came from? (Figure 6.)"""
+from ls_jax.studies.information.measure import (
+    NODES,
+    collapsed,
+    fitted_mixture,
+    half_samples,
+    logit_information,
+    mixture_information,
+    neighbour_information,
+    printed_information,
+    repeated,
+)
+
+__all__ = [
+    "NODES", "collapsed", "fitted_mixture", "half_samples", "logit_information", "mixture_information",
+    "neighbour_information", "printed_information", "repeated",
+]

@@ -1,0 +1,1 @@
+"""Does smoothing help where training labels are wrong? (Later work.)"""

@@ -1,0 +1,12 @@
+"""Neural collapse, class separation, stability, rank and similarity of the penultimate layer."""
+from ls_jax.studies.representation.measure import (
+    class_separation,
+    effective_rank,
+    linear_cka,
+    measure_all,
+    stability,
+)
+
+__all__ = [
+    "class_separation", "effective_rank", "linear_cka", "measure_all", "stability",
+]

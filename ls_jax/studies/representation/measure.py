@@ -1,0 +1,95 @@
+"""What smoothing does to the penultimate representation, in numbers: collapse, separation, stability, rank, similarity.
+
+- `class separation` R² = 1 - d_within/d_total of cosine distances, classes weighted equally (Kornblith et al. 2021). All pairs
+  at once, exactly: with m_k the mean of class k's features over their norms, d_within = 1 - mean ||m_k||², d_total = 1 - ||mean m_k||².
+- `stability` S = 1 - 1/K Σ_c 1/n_c Σ_i ||p_i - mean p of class c||² of the probabilities p (Shen et al. 2021). Whether theirs is the
+  vector or its entry c is not said; here it is the vector.
+- `rank of class means`, `rank within classes`: effective rank, exp of the entropy of the singular values' shares (Roy and
+  Vetterli 2007), of the centred class means (at most K - 1) and of all examples' differences from their class's mean.
+- `linear_cka` compares two networks on the same examples (Kornblith et al. 2019).
+- neural collapse: see `neural_collapse`.
+
+Examples are read in blocks, and no sum is over pairs of examples.
+"""
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ls_jax import checked
+from ls_jax.studies.common import class_statistics, streaming
+from ls_jax.studies.common.class_statistics import ClassStatistics
+from ls_jax.studies.projection import blocks
+from ls_jax.studies.representation import neural_collapse
+
+
+def measure_all(arrays: Mapping[str, Any]) -> dict[str, float]:
+    """Every measure of one network on one split that its arrays allow; what is not finite is left out.
+
+    Args:
+        arrays: logits [N, K] and labels [N], for stability alone; with features [N, d] for the features' measures, and with
+            kernel [d, K] for those of the output layer. logits and features may be memory maps of more than fits into memory.
+    """
+    found = {"stability": stability(arrays["logits"], arrays["labels"])}
+    if "features" in arrays:
+        statistics = class_statistics.of_features(arrays["features"], arrays["labels"])
+        found |= {"class separation": class_separation(statistics), "rank of class means": effective_rank(statistics.centred),
+                  "rank within classes": _rank(np.sqrt(np.maximum(np.linalg.eigvalsh(statistics.within), 0)))}
+        try:
+            found |= neural_collapse.measure(arrays, statistics)
+        except ValueError:
+            pass  # one class, or a network that has not begun to tell them apart
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def class_separation(statistics: ClassStatistics) -> float:
+    """R² of cosine distances, from 0 (classes alike) to 1 (collapsed); a feature vector of zeros is at distance 1 from all."""
+    within = 1 - np.mean(np.sum(statistics.directions ** 2, axis=1))
+    total = 1 - np.sum(np.mean(statistics.directions, axis=0) ** 2)
+    return float(1 - within / total) if total > 0 else math.nan
+
+
+def stability(logits: Any, labels: Int[np.ndarray, " examples"], temperature: float = 1.0) -> float:
+    """S of logits [N, K], at most 1: 1 where all examples of a class get the same probabilities."""
+    logits, labels = checked.member(logits, labels)
+    classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
+    total, square = np.zeros((len(classes), logits.shape[1])), np.zeros(len(classes))
+    for rows in blocks(len(position), logits.shape[1]):
+        _, _, exponential, others = streaming.softmax(checked.doubles(logits[rows], "logits"), temperature)
+        probabilities = exponential / (1 + others)[:, None]
+        of_class = class_statistics.indicator(position[rows], len(classes))
+        total += of_class @ probabilities
+        square += of_class @ np.sum(probabilities ** 2, axis=1)
+    return float(1 - np.mean(np.maximum(square / count - np.sum((total / count[:, None]) ** 2, axis=1), 0)))
+
+
+def effective_rank(matrix: Float[np.ndarray, "rows columns"]) -> float:
+    """exp of the entropy of the singular values' shares: from 1 to the matrix's rank, which it reaches where they are equal."""
+    return _rank(np.linalg.svd(checked.doubles(matrix, "matrix"), compute_uv=False))
+
+
+def linear_cka(features: Any, others: Any) -> float:
+    """Linear centred kernel alignment of features [N, d] and [N, d'] of the same examples, from 0 to 1: ||YᵀX||² / ||XᵀX|| ||YᵀY||."""
+    checked.check_reals(features, "features", 2)
+    checked.check_reals(others, "others", 2)
+    if len(features) != len(others):
+        raise ValueError(f"{len(features)} and {len(others)} examples: the alignment compares networks on the same ones")
+    sizes = features.shape[1], others.shape[1]
+    means = [sum(np.asarray(each[rows], np.float64).sum(axis=0) for rows in blocks(len(each), each.shape[1])) / len(each)
+             for each in (features, others)]
+    own, cross, other = np.zeros((sizes[0],) * 2), np.zeros(sizes), np.zeros((sizes[1],) * 2)
+    for rows in blocks(len(features), sum(sizes)):
+        x, y = (np.asarray(each[rows], np.float64) - mean for each, mean in zip((features, others), means))
+        own += x.T @ x
+        cross += x.T @ y
+        other += y.T @ y
+    scale = np.linalg.norm(own) * np.linalg.norm(other)
+    return float(np.sum(cross ** 2) / scale) if scale > 0 else math.nan
+
+
+def _rank(sizes):
+    share = sizes / sizes.sum() if sizes.sum() > 0 else np.full(1, np.nan)
+    share = share[~(share == 0)]
+    return float(np.exp(-np.sum(share * np.log(share))))

@@ -1,0 +1,95 @@
+"""The representation study of a run: its members' predictions, at the end and at checkpoints, and networks at equal collapse."""
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ls_jax.studies import representation
+from ls_jax.studies.common import records as results
+from ls_jax.workdir import predictions
+
+CKA = "cka with hard"
+MATCHED = "at matched nc1"
+Course = Mapping[int, Mapping[int, Mapping[str, float]]]  # {step: {member: {quantity: value}}}
+
+
+def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> list[results.Record]:
+    """Records of every measure on every split from the predictions on disk, and of each smoothed network's alignment (CKA) with the
+    hard one of equal seed and other hyper-parameters."""
+    measured: dict[str, dict[int, dict[str, float]]] = {}
+    for split, member, arrays in predictions.every(workdir, len(rows)):
+        measured.setdefault(split, {})[member] = representation.measure_all(arrays)
+    for split, of_members in measured.items():
+        for member, hard in _pairs(rows):
+            if {member, hard} <= of_members.keys():
+                own, other = (predictions.mapped(workdir, split, each).get("features") for each in (member, hard))
+                if own is not None and other is not None:
+                    of_members[member][CKA] = representation.linear_cka(own, other)
+    return [record for split, of_members in measured.items() for record in summarize(of_members, rows, split)]
+
+
+def summarize(measured: Mapping[int, Mapping[str, float]], rows: Sequence[Mapping[str, Any]], split: str) -> list[results.Record]:
+    """Records of {member: {quantity: value}}."""
+    records = []
+    for quantity in dict.fromkeys(name for values in measured.values() for name in values):
+        members = [member for member, values in measured.items() if quantity in values]
+        records += results.summarize("representation", quantity, split, [rows[member] for member in members],
+                                     [measured[member][quantity] for member in members])
+    return [record for record in records if record["quantity"] != f"{CKA} difference"]
+
+
+def of_course(course: Course, rows: Sequence[Mapping[str, Any]], split: str = "train") -> list[results.Record]:
+    """Records with the field `step` of the measures at checkpoints, then those of smoothed and hard networks at equal collapse."""
+    found = [{**record, "step": step} for step, measured in course.items() for record in summarize(measured, rows, split)]
+    return found + matched(course, rows, split)
+
+
+def matched(course: Course, rows: Sequence[Mapping[str, Any]], split: str = "train") -> list[results.Record]:
+    """Differences, smoothed less hard of equal seed, where both networks' NC1 first reaches the deepest level that both reach.
+
+    Guo et al. 2024 compare losses so, as one that collapses sooner is otherwise compared with one that has not yet collapsed.
+    Between checkpoints log NC1 and the quantities are taken for linear in the step. Quantities: "QUANTITY at matched nc1 difference", and
+    "steps at matched nc1 difference": by how many steps the smoothed network is later (negative: sooner).
+    """
+    groups: dict[tuple, dict[int, dict[str, float]]] = {}
+    for member, hard in _pairs(rows):
+        curves = [{step: measured[each] for step, measured in course.items() if "nc1" in measured.get(each, {})} for each in (member, hard)]
+        if min(map(len, curves)) < 2:
+            continue
+        level = max(min(values["nc1"] for values in curve.values()) for curve in curves)
+        own, other = (_at(curve, level) for curve in curves)
+        hyper = tuple((name, value) for name, value in rows[member].items() if name != "seed")
+        groups.setdefault(hyper, {})[rows[member]["seed"]] = {
+            "nc1 level": level, **{name: own[name] - other[name] for name in own if name in other and name != "nc1"}}
+    records = []
+    for hyper, by_seed in groups.items():
+        levels = [values["nc1 level"] for values in by_seed.values()]
+        for quantity in [name for name in next(iter(by_seed.values())) if name != "nc1 level"]:
+            values = [of[quantity] for of in by_seed.values() if quantity in of]
+            if len(values) == len(by_seed):
+                records.append({"study": "representation", "quantity": f"{quantity} {MATCHED} difference", "split": split, **dict(hyper),
+                                "baseline_alpha": 0.0, **results.moments(values), "interval": results.t_interval(values),
+                                "seeds": list(by_seed), "nc1_levels": levels})
+    return records
+
+
+def _at(curve, level):
+    """The measures, and the step, where NC1 first comes down to the level."""
+    steps = sorted(curve)
+    after = next(step for step in steps if curve[step]["nc1"] <= level)
+    if after == steps[0]:
+        return {"steps": float(after), **curve[after]}
+    before = steps[steps.index(after) - 1]
+    high, low = (np.log(max(curve[step]["nc1"], np.finfo(float).tiny)) for step in (before, after))
+    share = float(np.clip((high - np.log(max(level, np.finfo(float).tiny))) / (high - low), 0, 1))
+    between = {name: (1 - share) * curve[before][name] + share * curve[after][name] for name in curve[after] if name in curve[before]}
+    return {"steps": (1 - share) * before + share * after, **between}
+
+
+def _pairs(rows) -> Iterator[tuple[int, int]]:
+    """(smoothed member, hard member) that differ by smoothing alone."""
+    for member, row in enumerate(rows):
+        for hard, other in enumerate(rows):
+            if row["alpha"] > 0 and other == {**row, "alpha": 0.0}:
+                yield member, hard

@@ -1,0 +1,65 @@
+"""Transfer: linear probes for other tasks on a run's frozen features, one for each of `config.transfer.data`."""
+from collections.abc import Set
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from ls_jax import data
+from ls_jax.data import Dataset, Split, memory
+from ls_jax.devices import mesh as meshes
+from ls_jax.errors import UserError
+from ls_jax.studies.common import records as results
+from ls_jax.studies.transfer import measure as probe
+from ls_jax.training import evaluate
+from ls_jax.training.loop import Run
+
+ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
+CIFAR10 = ANIMALS | {"airplane", "automobile", "ship", "truck"}
+
+
+def run(this: Run, states: list[Any], left_out: Set[int] = frozenset()) -> list[results.Record]:
+    """Records of every task's "probe accuracy" on its test split, with the field `data`; diverged members are left out."""
+    records = []
+    for task in tasks(this.config, this.dataset):
+        train, test = (memory.place(task.splits[split], this.layout.mesh) for split in ("train", "test"))
+        index = evaluate.evenly_spaced(len(task.splits["train"]), this.config.transfer.examples)
+        every = np.arange(len(task.splits["test"]), dtype=np.int32)
+        rows, values = [], []
+        for (member, fitted_on), (_, tested_on) in zip(this.evaluator.predict(states, train, index),
+                                                       this.evaluator.predict(states, test, every)):
+            if member not in left_out and meshes.is_primary():
+                fitted = probe.fit(fitted_on.features, fitted_on.labels, len(task.class_names))
+                rows.append(this.rows[member])
+                values.append(fitted.accuracy(tested_on.features, tested_on.labels))
+        records += [{**record, "data": task.name, "probe_examples": len(index)}
+                    for record in results.summarize("transfer", "probe accuracy", "test", rows, values)]
+    return records
+
+
+def tasks(config: ml_collections.ConfigDict, dataset: Dataset) -> list[Dataset]:
+    """The data sets of `config.transfer.data`.
+
+    Raises:
+        UserError: one is unknown or not there, or its images have another shape than the run's.
+    """
+    return [_task(name, config, dataset) for name in config.transfer.data]
+
+
+def _task(name, config, dataset):
+    if name == "animals":
+        return _animals(dataset)
+    whole = ml_collections.ConfigDict({**config.data.to_dict(), "name": name, "holdout": 0, "train_examples": None, "label_noise": None})
+    other = data.load(whole)
+    here, there = (each.splits["train"].image_shape for each in (dataset, other))
+    if here != there:
+        raise UserError(f"config.transfer.data holds {name!r}, whose images are {there}, but the run's are {here}: choose another")
+    return other
+
+
+def _animals(dataset):
+    if set(dataset.class_names) != CIFAR10:
+        raise UserError(f"config.transfer.data holds 'animals', the coarse split of CIFAR-10's classes, which {dataset.name} does not have")
+    is_animal = np.array([name in ANIMALS for name in dataset.class_names], np.int32)
+    return Dataset("animals", ("vehicle", "animal"), {name: Split(split.images, is_animal[split.labels])
+                                                      for name, split in dataset.splits.items()})

@@ -1,0 +1,1 @@
+"""The files of a workdir: checkpoints, predictions, logs, the manifest."""

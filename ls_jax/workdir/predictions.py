@@ -1,0 +1,106 @@
+"""Predictions on disk: predictions/SPLIT-MEMBER.npz, one file a member, which is also what `--mode=analyze` reads.
+
+Of pictures that are read as they are needed, all held-out logits are kept, but no features: these, of the classes that are shown
+alone, are in shown/SPLIT-MEMBER.npz.
+"""
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ls_jax import checked
+from ls_jax.errors import InvalidArray, UserError
+from ls_jax.training.evaluate import Predictions
+from ls_jax.workdir import files, npz_map
+
+BLOCK = 1 << 22  # numbers that are looked at at once
+ALL, SHOWN = "predictions", "shown"  # folders: of whole splits, and of the shown classes of streamed ones
+
+
+def save(workdir: str | pathlib.Path, split: str, member: int, predictions: Predictions, head: dict[str, Any],
+         class_names: tuple[str, ...], folder: str = ALL) -> None:
+    """Write one member's predictions with its output layer: logits = features @ kernel + bias; whole or not at all."""
+    path = file(workdir, split, member, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: array for name, array in predictions._asdict().items() if array is not None}
+    with files.replacing(path) as unfinished:
+        np.savez(unfinished, **arrays, kernel=np.asarray(head["kernel"]), bias=np.asarray(head["bias"]),
+                 class_names=np.asarray(class_names))
+
+
+def load(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.ndarray]:
+    """One member's arrays on one split: logits, features unless they were not kept, labels, index, kernel, bias, class_names.
+
+    Numbers are float32 or float64, labels and index int64, class_names str; so in everything that is read here.
+
+    Raises:
+        UserError: the file is not there, damaged, or holds a number that is not finite or a label that is no class.
+    """
+    return {name: np.asarray(array) for name, array in _read(file(workdir, split, member)).items()}
+
+
+def mapped(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, Any]:
+    """As `load`, but logits and features are `npz_map.OnDisk`: read some rows at a time, and never held whole."""
+    return _read(file(workdir, split, member))
+
+
+def shown(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.ndarray] | None:
+    """The arrays, features among them, of the examples that are shown on planes of class templates; None where there are none."""
+    for folder in (SHOWN, ALL):
+        path = file(workdir, split, member, folder)
+        if path.exists():
+            arrays = _read(path)
+            return {name: np.asarray(array) for name, array in arrays.items()} if "features" in arrays else None
+    return None
+
+
+def features(workdir: str | pathlib.Path, split: str, member: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """(features, labels) of one member on one split; None for a member that diverged, or where they were not kept."""
+    path = file(workdir, split, member)
+    if not path.exists():
+        return None
+    arrays = _read(path)
+    return (np.asarray(arrays["features"]), arrays["labels"]) if "features" in arrays else None
+
+
+def every(workdir: str | pathlib.Path, members: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """(split, member, `mapped` arrays) of all that is there; a diverged member has none."""
+    for split in ("train", "validation", "test"):
+        for member in range(members):
+            if file(workdir, split, member).exists():
+                yield split, member, mapped(workdir, split, member)
+
+
+def file(workdir: str | pathlib.Path, split: str, member: int, folder: str = ALL) -> pathlib.Path:
+    """Where one member's predictions on one split are kept."""
+    return pathlib.Path(workdir) / folder / f"{split}-{member:03d}.npz"
+
+
+def _read(path):
+    """A file's arrays, checked; logits and features where they are, if they are as `save` leaves them."""
+    arrays = npz_map.open_npz(path)
+    try:
+        for name in ("logits", "labels", "index", "kernel", "bias", "class_names"):
+            if name not in arrays:
+                raise InvalidArray(f"the array {name!r} is missing")
+        checked.member(arrays["logits"], np.asarray(arrays["labels"]))
+        for name in ("logits", "features", "kernel", "bias"):
+            if name in arrays:
+                arrays[name] = _finite(name, arrays[name])
+        if "features" in arrays and arrays["features"].shape != (len(arrays["logits"]), len(arrays["kernel"])):
+            raise InvalidArray(f"features have shape {arrays['features'].shape}, the kernel {arrays['kernel'].shape}")
+        return {**arrays, **{name: checked.integers(np.asarray(arrays[name]), name) for name in ("labels", "index")},
+                "kernel": np.asarray(arrays["kernel"]), "bias": np.asarray(arrays["bias"]),
+                "class_names": np.asarray(checked.strings(np.asarray(arrays["class_names"])))}
+    except InvalidArray as error:
+        raise UserError(f"{path}: {error}; write the file anew: --mode=study predicts again") from error
+
+
+def _finite(name, array):
+    """An array whose numbers are all finite; in memory if they are not of the types that studies compute in."""
+    checked.check_reals(array, name)
+    width = max(1, array[:1].size)
+    for start in range(0, len(array), max(1, BLOCK // width)):
+        checked.check_finite(name, array[start:start + max(1, BLOCK // width)], start)
+    return array if array.dtype in (np.float32, np.float64) else checked.reals(array, name)

@@ -1,0 +1,287 @@
+"""The page: what it says, what it leaves out to stay small, and its explorer in a real browser against Python."""
+import base64
+import io
+import json
+import pathlib
+import re
+import shutil
+
+import ml_collections
+import numpy as np
+import pytest
+from PIL import Image
+
+from ls_jax import config as configs
+from ls_jax import report
+from ls_jax.data.sources import digits
+from ls_jax.errors import UserError
+from ls_jax.report import explorer, sections
+from ls_jax.studies import accuracy, projection
+from ls_jax.studies.common import records as results
+from ls_jax.training import sweep
+from ls_jax.training.evaluate import Predictions
+from ls_jax.workdir import log, predictions
+
+NASTY = "</script><b>5"  # a class name that must not become markup
+NAMES = ("0", "1", "2", "3", "4", NASTY, "6", "7", "8", "9")
+
+
+def experiment(workdir, dataset=None):
+    """A workdir as `--mode=run` leaves it, with made-up activations of the real digits."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    config = configs.default()
+    config.model = dict(name="mlp", hidden=(16,), init_std=None)
+    config.sweep.seed = (0, 1, 2)
+    config.unlock()
+    config.projection = ml_collections.ConfigDict(dict(classes=((3, 8, 9),)))
+    rows, measured = sweep.rows(sweep.grid(config)), []
+    for member, row in enumerate(rows):
+        rng = np.random.default_rng(member)
+        kernel, bias = rng.normal(size=(16, 10)).astype(np.float32), rng.normal(size=10).astype(np.float32)
+        for name, split in (dataset or digits.load()).splits.items():
+            features = (kernel.T[split.labels] + (1 - 5 * row["alpha"]) * rng.normal(size=(len(split), 16))).astype(np.float32)
+            predicted = Predictions(features @ kernel + bias, features, split.labels, np.arange(len(split), dtype=np.int32))
+            predictions.save(workdir, name, member, predicted, {"kernel": kernel, "bias": bias}, NAMES)
+            measured.append((name, row, accuracy.measure_all(predicted.logits, predicted.labels)))
+    log.write_json(workdir / "config.json", configs.plain(config))
+    log.write_json(workdir / "results.json", accuracy.run(measured) + projection.run(workdir, rows, [(3, 8, 9)]))
+    (workdir / "metrics.jsonl").write_text("".join(
+        json.dumps({"step": step, "member": m, "split": split, **row, "loss": 1 / step, "accuracy": 0.5, "nll": 1}) + "\n"
+        for step in (1, 2) for m, row in enumerate(rows) for split in ("train", "test")))
+    log.write_json(workdir / "manifest.json", {"sessions": [{
+        "start": "2026-01-01T00:00:00+00:00", "outcome": "finished", "seconds": 3723.0,
+        "git": {"commit": 40 * "a", "dirty": True}, "versions": {"jax": "0.0"},
+        "devices": {"platform": "cpu", "kind": "abacus", "count": 1, "processes": 1},
+        "cpu": {"model": "<wood>", "cores": 2}}]})
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return experiment(tmp_path_factory.mktemp("report") / "digits")
+
+
+@pytest.fixture(scope="module")
+def page(workdir):
+    return report.write(workdir)
+
+
+def embedded(page):
+    return json.loads(re.search(r"<script type='application/json'>(.*?)</script>", page.read_text(), re.DOTALL)[1])
+
+
+def test_page_has_its_sections(page, workdir):
+    text = page.read_text()
+    for title in ("What was run", "Accuracy, test split", "The paper's claims", "Figure 1", "Explore the projection",
+                  "Learning curves"):
+        assert title in text
+    for fact in ("1 × abacus (cpu)", "&lt;wood&gt;", "1 h 2 min", f"{12 * 'a'} with uncommitted"):
+        assert fact in text
+    mean = results.select(results.read(workdir), study="projection", quantity="spread ratio", split="train", alpha=0.0,
+                          classes=projection.ALL)[0]["mean"]
+    assert f"{mean:.3f} ±" in text and "class='verdict holds'" in text
+    for name in ("learning_curves", "projection"):
+        assert (workdir / "figures" / f"{name}.png").exists() and (workdir / "figures" / f"{name}.pdf").exists()
+
+
+def test_members_that_diverged_are_named(workdir):
+    config = json.loads((workdir / "config.json").read_text())
+    record = {"study": "training", "quantity": "diverged at step", "split": "train", "alpha": 0.1, "seed": 2, "mean": 40}
+    assert "α 0.1, seed 2: diverged at step 40" in sections.facts(config, None, [record])
+
+
+def test_page_is_small_and_needs_no_network(page):
+    text = page.read_text()
+    assert len(text.encode()) < 5e6
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//|url\(\s*["']?(https?:)?//|@import|fetch\(""", text)
+    assert NASTY not in text
+
+
+def test_no_results_is_said(tmp_path):
+    with pytest.raises(UserError, match="holds no results.json to report"):
+        report.write(tmp_path)
+
+
+def test_a_page_without_predictions_or_data_is_written(tmp_path, workdir):
+    for name in ("config.json", "results.json"):
+        shutil.copy(workdir / name, tmp_path / name)
+    text = report.write(tmp_path).read_text()
+    assert "Accuracy, test split" in text and "Explore the projection" not in text
+
+
+def test_several_workdirs_have_one_page(workdir, tmp_path):
+    shutil.copytree(workdir, tmp_path / "other")
+    page = report.write([workdir, tmp_path / "other"])
+    text = page.read_text()
+    assert page == workdir / "report_together.html" and text.count("<h2 ") == 2 and text.count("class='explorer'") == 2
+    assert len(text.encode()) < 5e6
+
+
+def test_papers_table_stands_beside_the_network_that_it_has():
+    rows = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.05, 0.1) for seed in (0, 1)]
+    records = accuracy.run([("validation", row, {"accuracy": 0.7, "nll": 1.0, "examples": 10}) for row in rows])
+    table = lambda data, **model: sections.accuracy_table(
+        records, "validation", {"data": {"name": data}, "model": model}, "validation")
+    found = re.findall(r"<tr><td>(.*?)</td>.*?<td>([^<]*)</td></tr>", table("cifar100", name="resnet", blocks=9))
+    assert found == [("α=0", "72.1 ± 0.3"), ("α=0.05", ""), ("α=0.1", "72.7 ± 0.3")]
+    assert "86.7 ± 0.3" in table("cifar10", name="alexnet")
+    assert "Table 2" not in table("cifar100", name="resnet", blocks=1) + table("mnist", name="mlp")
+
+
+def decode(text, dtype):
+    return np.frombuffer(base64.b64decode(text), dtype)
+
+
+def test_embedded_points_are_the_activations_in_the_span_of_templates(workdir):
+    dataset = digits.load()
+    data = explorer.data(workdir, sweep.rows(sweep.grid(configs.default()))[:1], [(3, 8, 9)], dataset)
+    member, split = data["members"][0], data["splits"]["train"]
+    arrays = predictions.load(workdir, "train", 0)
+    index, points = np.asarray(split["index"]), member["splits"]["train"]
+    levels = decode(points["points"], "<i2").reshape(-1, member["rank"])
+    assert np.abs(levels).max() == 32767 and data["bytes"] == 2
+    coordinates = np.asarray(points["offset"]) + np.asarray(points["step"]) * levels
+    basis = projection.template_span(arrays["kernel"], arrays["bias"])
+    np.testing.assert_allclose(coordinates, projection.project(arrays["features"][index], basis), atol=max(points["step"]))
+    np.testing.assert_array_equal(decode(split["labels"], "<u2"), arrays["labels"][index])
+    np.testing.assert_array_equal(decode(points["predicted"], "<u2"), arrays["logits"][index].argmax(axis=1))
+    assert np.bincount(arrays["labels"][index]).max() == explorer.MOST_EXAMPLES
+    assert "1,000 of 1,297 training examples (at most 100 a class" in data["note"]
+
+
+def test_pictures_are_the_examples(workdir):
+    dataset = digits.load()
+    split = explorer.data(workdir, sweep.rows(sweep.grid(configs.default()))[:1], [(3, 8, 9)], dataset)["splits"]["test"]
+    pictures = split["pictures"]
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures["sheet"].split(",")[1]))), np.float32)
+    for example in (0, 41, 300):
+        row, column = (pictures["tile"] * at for at in divmod(example, pictures["columns"]))
+        shown = sheet[row:row + 8, column:column + 8]
+        true = dataset.splits["test"].images[split["index"][example]][..., 0].astype(np.float32)
+        assert np.abs(shown - true).mean() < 12 and np.corrcoef(shown.ravel(), true.ravel())[0, 1] > 0.98
+
+
+def test_large_pictures_shrink_to_the_budget():
+    images = np.random.default_rng(0).integers(0, 256, (200, 60, 40, 3), dtype=np.uint8)
+    large, small = explorer._pictures(images, 1e9), explorer._pictures(images, 50_000)
+    assert (large["height"], large["width"], large["tile"]) == (32, 21, 32)
+    assert len(small["sheet"]) < 4 / 3 * 50_000 + 100 and small["tile"] % 8 == 0
+
+
+@pytest.mark.parametrize("budget, width, seeds, examples", [
+    (1e9, 2, None, 100), (50 * 6 * 90 * 2, 2, None, 50), (50 * 6 * 90, 1, None, 50), (50 * 2 * 90 * 2, 2, {0}, 50),
+    (50 * 2 * 90, 1, {0}, 50), (2 * 2 * 90, 1, {0}, 2), (1, 1, {0}, 1),
+])
+def test_budget_decides_precision_seeds_and_examples(budget, width, seeds, examples):
+    assert explorer._plan(6, {0, 1, 2}, 90, budget) == {"bytes": width, "seeds": seeds, "examples": examples}
+
+
+def test_few_of_many_classes_are_chosen_with_the_triples_among_them():
+    chosen = explorer._chosen_classes({*range(1000)}, [(0, 299, 499), (265, 266, 0)])
+    assert len(chosen) == explorer.MOST_CLASSES and {0, 265, 266, 299, 499} <= set(chosen) and chosen == sorted(set(chosen))
+    assert explorer._chosen_classes({*range(10)}, [(0, 1, 2)]) == list(range(10))
+    assert explorer._chosen_classes({1, 5}, [(0, 1, 2)]) == [0, 1, 2, 5]  # those that have examples, and the triples'
+
+
+def test_small_budget_says_what_is_left_out(workdir, monkeypatch):
+    monkeypatch.setattr(explorer, "POINTS_BYTES", 8000)
+    monkeypatch.setattr(explorer, "MOST_CLASSES", 6)
+    rows = sweep.rows(sweep.grid(configs.default()))
+    rows = [row for row in rows if row["seed"] < 3]
+    data = explorer.data(workdir, rows, [(3, 8, 9)])
+    assert len(data["class_names"]) == 6 and {m["seed"] for m in data["members"]} == {0} and data["bytes"] == 1
+    for part in ("6 of 10 classes", "seed 0 of 3", "at most 66 a class", "Pictures are left out"):
+        assert part in data["note"]
+    points = sum(len(split["points"]) for member in data["members"] for split in member["splits"].values())
+    assert points <= 4 / 3 * 8000 + 20
+    assert data["start"] == [data["classes"].index(k) for k in (3, 8, 9)]
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="drives Chromium: pip install -e '.[test]'")
+    with playwright.sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, headless=True, args=FLAGS, timeout=180_000,
+            viewport={"width": 1280, "height": 900})
+        context.set_default_timeout(180_000)
+        yield context
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser, page):
+    tab = browser.new_page()
+    tab.complaints = []
+    tab.on("console", lambda message: tab.complaints.append(message.text))
+    tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or tab.complaints.append(request.url))
+    tab.goto(pathlib.Path(page).as_uri())
+    return tab
+
+
+def choose(tab, **values):
+    for name, value in values.items():
+        tab.select_option(f".explorer select[name={name}]", value=str(value))
+
+
+def shown(tab):
+    return tab.eval_on_selector_all(".explorer path.point", "points => points.map(p => "
+                                    "[Number(p.dataset.example), Number(p.dataset.x), Number(p.dataset.y)])")
+
+
+@pytest.mark.parametrize("triple, alpha, seed, split", [
+    ((3, 8, 9), 0.0, 0, "train"), ((0, 5, 7), 0.1, 2, "test"), ((9, 8, 3), 0.1, 1, "train"), ((6, 2, 1), 0.0, 2, "test")])
+def test_explorer_computes_the_coordinates_of_python(opened, page, workdir, triple, alpha, seed, split):
+    choose(opened, class0=triple[0], class1=triple[1], class2=triple[2], setting=f"α = {alpha:g}", seed=seed, split=split)
+    member = [(row["alpha"], row["seed"]) for row in report.load(workdir).rows].index((alpha, seed))
+    arrays, data = predictions.load(workdir, split, member), embedded(page)
+    index = np.asarray(data["splits"][split]["index"])
+    examples, x, y = np.asarray(shown(opened)).T
+    examples = index[examples.astype(int)]
+    plane = projection.template_plane(arrays["kernel"], arrays["bias"], triple)
+    expected = projection.project(arrays["features"][examples], plane)
+    step = next(m for m in data["members"] if (m["setting"], m["seed"]) == (f"α = {alpha:g}", seed))["splits"][split]["step"]
+    bound = np.linalg.norm(step) / 2 + 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(np.stack([x, y], axis=1), expected, atol=bound, rtol=0)
+    assert set(examples) == set(index[np.isin(arrays["labels"][index], triple)])
+    assert not opened.complaints
+
+
+def test_explorer_measures_the_spread_that_it_shows(opened, page, workdir):
+    choose(opened, class0=3, class1=8, class2=9, setting="α = 0.1", seed=1, split="test")
+    arrays = predictions.load(workdir, "test", 4)
+    ids = embedded(page)["splits"]["test"]["index"]
+    few = {**arrays, **{name: arrays[name][ids] for name in ("logits", "features", "labels")}}
+    assert f"{projection.numbers(few, (3, 8, 9))['spread ratio']:.3f}" in opened.inner_text(".explorer output")
+
+
+def test_explorer_asks_for_three_classes(opened):
+    choose(opened, class0=3, class1=3, class2=9)
+    assert opened.inner_text(".explorer output") == "Choose three different classes." and shown(opened) == []
+
+
+def test_hovering_shows_the_example(opened, workdir):
+    choose(opened, class0=5, class1=8, class2=9, setting="α = 0", seed=0, split="train")
+    opened.locator(".explorer svg").scroll_into_view_if_needed()
+    box = opened.locator(".explorer path.point").first.bounding_box()
+    opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    card = opened.locator(".explorer .card")
+    assert card.is_visible() and NASTY in card.inner_text() and "confidence" in card.inner_text()
+    style = card.locator("i").evaluate("i => getComputedStyle(i).backgroundImage + ' ' + i.offsetWidth")
+    assert style.startswith('url("data:image/jpeg') and style.endswith(" 96")
+    opened.mouse.move(1, 1)
+    assert not card.is_visible() and not opened.complaints
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_fits_the_screen(opened, width):
+    opened.set_viewport_size({"width": width, "height": 844})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width

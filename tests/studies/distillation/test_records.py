@@ -1,0 +1,242 @@
+"""Measures of distillation: closed forms and limits; the students' grid; the records, claims and figures made of both."""
+import numpy as np
+import pytest
+
+from ls_jax import config as configs
+from ls_jax.errors import UserError
+from ls_jax.report.distillation import section
+from ls_jax.studies import accuracy, distillation
+from ls_jax.studies import registry as paper_claims
+from ls_jax.studies.distillation import plots as distillation_plots
+from ls_jax.studies.distillation import records as distillation_records
+from ls_jax.studies.distillation import tables as distillation_tables
+from ls_jax.training import students, sweep
+
+CLASSES = 10
+
+
+def sample(examples=500, scale=6.0, seed=0):
+    """Logits that are right on every example, and labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, examples)
+    logits = rng.normal(size=(examples, CLASSES))
+    logits[np.arange(examples), labels] = logits.max(axis=1) + scale * rng.random(examples)
+    return logits, labels
+
+
+def smoothed(labels, alpha):
+    return np.log(np.where(np.eye(CLASSES, dtype=bool)[labels], 1 - alpha + alpha / CLASSES, alpha / CLASSES))
+
+
+@pytest.mark.parametrize("alpha", [1e-9, 0.05, 0.3, 0.75])
+def test_a_teacher_that_gives_the_smoothed_target_has_gamma_alpha(alpha):
+    labels = sample()[1]
+    assert distillation.equivalent_smoothing(smoothed(labels, alpha), labels) == pytest.approx(alpha, rel=1e-12)
+
+
+def test_gamma_is_the_written_sum():
+    logits, labels = sample(scale=1.0)
+    p = np.exp(logits / 3) / np.exp(logits / 3).sum(axis=1, keepdims=True)
+    wrong = ~np.eye(CLASSES, dtype=bool)[labels]
+    assert distillation.equivalent_smoothing(logits, labels, 3.0) == pytest.approx(np.mean((p * wrong).sum(axis=1)) * 10 / 9, rel=1e-12)
+
+
+def test_gamma_tends_to_one_and_rises_with_temperature_for_a_teacher_that_is_right():
+    logits, labels = sample()
+    gammas = [distillation.equivalent_smoothing(logits, labels, t) for t in (0.1, 0.5, 1, 2, 4, 8, 16, 1e6)]
+    assert np.all(np.diff(gammas) > 0) and gammas[-1] == pytest.approx(1, abs=1e-5)
+    wrong = np.roll(logits, 1, axis=1)  # for any teacher the limit is 1
+    assert distillation.equivalent_smoothing(wrong, labels, 1e6) == pytest.approx(1, abs=1e-5)
+    assert distillation.equivalent_smoothing(1e3 * wrong, labels) == pytest.approx(10 / 9, rel=1e-3)
+
+
+def test_gamma_keeps_its_precision_at_saturated_logits():
+    logits = np.full((100, CLASSES), -40.0, np.float32)
+    logits[:, 0] = 0
+    expected = 9 * np.exp(-40.0) * 10 / 9
+    assert distillation.equivalent_smoothing(logits, np.zeros(100, int)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_measures_of_members_at_once():
+    logits, labels = sample()
+    both = distillation.equivalent_smoothing(np.stack([logits, 2 * logits]), labels)
+    assert both.shape == (2,) and both[1] == distillation.equivalent_smoothing(2 * logits, labels)
+    with pytest.raises(ValueError, match="temperature=0 must be above 0"):
+        distillation.equivalent_smoothing(logits, labels, 0)
+
+
+def test_stability_is_the_written_formula_and_one_for_constant_outputs():
+    logits, labels = sample(scale=1.0)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    by_hand = 1 - np.mean([np.mean(np.sum((p[labels == c] - p[labels == c].mean(axis=0)) ** 2, axis=1)) for c in range(CLASSES)])
+    assert distillation.stability(logits, labels) == pytest.approx(by_hand, rel=1e-12)
+    assert distillation.stability(smoothed(labels, 0.1), labels) == pytest.approx(1, abs=1e-12)
+
+
+def test_diffusion_sees_similar_classes_draw_near_and_nothing_else():
+    rng = np.random.default_rng(0)
+    centroids, labels = rng.normal(size=(6, 40)), np.arange(600) % 6
+    features = centroids[labels] + 0.1 * rng.normal(size=(600, 40))
+    logits = np.eye(6)[labels] * 5 + 2 * np.eye(6)[labels ^ 1] + 0.1 * rng.normal(size=(600, 6))  # 0-1, 2-3 and 4-5 are alike
+    similar = distillation.similar_classes(logits, labels)
+    np.testing.assert_array_equal(similar, np.eye(6, dtype=bool)[np.arange(6) ^ 1])
+    nearer = centroids + 0.3 * (centroids[np.arange(6) ^ 1] - centroids)
+    drawn = nearer[labels] + 0.1 * rng.normal(size=(600, 40))
+    assert distillation.diffusion(drawn, features, labels, similar) > 0.3
+    back = distillation.diffusion(features, drawn, labels, similar)
+    assert back == pytest.approx(-distillation.diffusion(drawn, features, labels, similar))
+    assert distillation.diffusion(7 * features, features, labels, similar) == pytest.approx(0, abs=1e-12)
+    with np.errstate(all="raise"):  # classes that have become one
+        assert np.isnan(distillation.diffusion(0 * features, features, labels, similar))
+
+
+@pytest.fixture
+def config(tiny):
+    teacher = tiny.copy_and_resolve_references()
+    teacher.sweep.seed = (0, 1, 2)
+    teacher.sweep.alpha = (0.0, 0.1, 0.6)
+    config = teacher.copy_and_resolve_references()
+    config.sweep.alpha = (0.0,)
+    config.distill = configs.distillation(dict(net=teacher), dict(
+        baseline=dict(alpha=(0.0, 0.6)), grid=dict(teacher="net", teacher_alpha=(0.0, 0.1, 0.6), temperature=(1.0, 4.0)),
+        control=dict(teacher="net", temperature=(4.0,), control=(True,))))
+    return config
+
+
+def test_the_grid_pairs_students_and_teachers_by_seed(config):
+    rows, roster, hyper = students.rows(config), students.roster(config), sweep.grid(config)
+    assert len(rows) == 3 * (2 + 6 + 1) and len(roster) == 9 and sweep.members(config) == rows
+    for m, row in enumerate(rows):
+        place = hyper.distillation.teacher[m]
+        if row["teacher"] is None:
+            assert place == -1 and hyper.distillation.beta[m] == 0 and row["temperature"] is None
+        else:
+            assert roster[place] == ("net", row["teacher_alpha"], row["seed"]) and hyper.distillation.temperature[m] == row["temperature"]
+    assert [row["seed"] for row in rows[:3]] == [0, 1, 2] and {row["student"] for row in rows if row["control"]} == {"control"}
+    plain = config.copy_and_resolve_references()
+    plain.distill = None
+    assert set(sweep.members(plain)[0]) == {"alpha", "seed", "learning_rate", "weight_decay"} and sweep.grid(plain).distillation is None
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(loss="hint"), "config.distill.loss='hint' is unknown; choose from soft, logits"),
+    (dict(student_temperature=0.0), "must be above 0, or None"),
+    (dict(students={}), "students is empty"),
+    (dict(students=dict(a=dict(techer="net"))), r"students.a has no field 'techer' \(did you mean 'teacher'\?\)"),
+    (dict(students=dict(a=dict(teacher="nte"))), "students.a.teacher='nte' is not among config.distill.teachers: net"),
+    (dict(students=dict(a=dict(temperature=(2.0,)))), "students.a has temperature but no teacher: name one of net"),
+    (dict(students=dict(a=dict(teacher="net", temperature=2.0))), r"temperature=2.0 must be a tuple of different values"),
+    (dict(students=dict(a=dict(teacher="net", temperature=(0.0,)))), "temperature holds 0.0: it must be above 0"),
+    (dict(students=dict(a=dict(teacher="net", beta=(1.5,)))), "beta holds 1.5: it must be from 0 to 1"),
+    (dict(loss="logits"), "temperature or a control, which config.distill.loss='logits' makes no use of"),
+])
+def test_a_mistake_is_named_in_one_line(config, change, message):
+    fields = dict(teachers=dict(config.distill.teachers), students=config.distill.students.to_dict()) | change
+    config.distill = configs.distillation(**fields)
+    with pytest.raises(UserError, match=message) as caught:
+        configs.validate(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_teachers_mistake_names_the_teacher(config):
+    config.distill.teachers.net.optimizer.schedule = "cosine"
+    with pytest.raises(UserError, match="teacher 'net': config.optimizer.schedule='cosine' is unknown"):
+        configs.validate(config)
+
+
+def test_teachers_follow_their_students_overrides(config):
+    for student in (config, configs.default()):  # fields that are plain, and references
+        teacher, other = configs.default(), configs.default()
+        configs.follow(student, teacher, other)
+        student.data.dir, student.sweep.seed, student.data.holdout = "somewhere", (7,), 3
+        for each in (teacher, other):
+            assert (each.data.dir, each.sweep.seed, each.data.holdout) == ("somewhere", (7,), 3)
+
+
+def test_a_resumed_distillation_may_change_what_a_plain_run_may(config):
+    before = configs.plain(config)
+    config.distill.teachers.net.log.every, config.distill.teachers.net.mesh.member = 7, 2
+    assert configs.differences(before, configs.plain(config)) == []
+    config.distill.teachers.net.steps = 9
+    assert configs.differences(before, configs.plain(config)) == ["distill.teachers.net.steps: 8 -> 9"]
+    plain = configs.plain(configs.default())
+    older = {name: value for name, value in plain.items() if name != "distill"}
+    assert configs.differences(older, plain) == []
+
+
+def made_up(config, gain):
+    """Records of a run in which a student's accuracy is `gain(row)` and its teacher's targets are smooth as its α and T say."""
+    rng = np.random.default_rng(0)
+    rows = students.rows(config)
+    measured = [("test", row, {"accuracy": gain(row) + 1e-3 * rng.normal(), "nll": 1.0, "examples": 500}) for row in rows]
+    records = accuracy.run(measured)
+    taught = []
+    for teacher in students.roster(config):
+        logits, labels = sample(seed=teacher.seed)
+        for split in ("train", "test"):
+            taught.append(distillation_records.Taught(teacher, split, logits * (1 - teacher.alpha), labels))
+    features = rng.normal(size=(300, 8)) + 5 * rng.normal(size=(CLASSES, 8))[np.arange(300) % CLASSES]
+    return records + distillation_records.run(taught, rows, records, lambda member, split: (
+        features * (1 + 0.1 * rng.normal(size=8)), np.arange(300) % CLASSES))
+
+
+def verdicts(records, name):
+    return {(finding["alpha"], finding["hyper"].get("temperature")): finding["verdict"] for finding in paper_claims.check(records)[name]}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_claims_hold_and_fail_on_made_up_students(config, sign):
+    def gain(row):
+        if row["teacher"] is None:
+            return 0.5 - sign * 0.05 * (row["alpha"] > 0)
+        if row["control"]:
+            return 0.6 - sign * 0.1
+        return 0.6 + sign * (0.1 * (row["temperature"] > 1) - 0.2 * row["teacher_alpha"])
+
+    records = made_up(config, gain)
+    yes, no = ("holds", "fails")[::sign]
+    assert verdicts(records, "smoothing degrades the student") == {(0.6, None): yes}
+    assert verdicts(records, "dark knowledge helps") == {(0.0, 4.0): yes}
+    assert verdicts(records, "counter-claim: smoothed teachers hurt at T > 1") == {(0.1, 4.0): yes}
+    assert verdicts(records, "counter-claim: smoothed teachers distil better at T = 1") == {(0.1, 1.0): no}
+    equal = verdicts(records, "smoothed teachers distil worse")  # γ between those of the hard teacher at T = 1 and 4
+    assert equal and set(equal.values()) == {yes}
+    grid = [record for record in records if record["quantity"] == "accuracy against the hard teacher"]
+    assert [(r["teacher_alpha"], r["temperature"]) for r in grid] == [(0.1, 1.0), (0.1, 4.0), (0.6, 1.0), (0.6, 4.0)]
+    np.testing.assert_allclose([r["mean"] for r in grid], [-sign * 0.02, -sign * 0.02, -sign * 0.12, -sign * 0.12], atol=0.003)
+
+
+def test_interpolation_stays_on_the_curve():
+    points = [(0.4, 0.8), (0.1, 0.5)]
+    assert distillation_records.interpolated(0.2, points) == pytest.approx(0.6)
+    assert np.isnan(distillation_records.interpolated(0.05, points)) and np.isnan(distillation_records.interpolated(0.5, points))
+
+
+def test_figure_5_has_the_papers_curves(config):
+    records = made_up(config, lambda row: 0.5)
+    drawn = distillation_plots.curves(records, "test")
+    assert {name: len(points) for name, points in drawn.items()} == {
+        "teacher": 3, "baseline student": 2, "student of the hard teacher, T rising": 2, "student of smoothed teachers, T = 1": 3,
+        "hard teacher, no dark knowledge": 1}
+    assert [gamma for gamma, _ in drawn["teacher"]] == [0.0, 0.1, 0.6] and all(len(v) == 3 for _, v in drawn["teacher"])
+    figure = distillation_plots.figure_5(records, "test")
+    assert len(figure.axes[0].containers) == 5
+    assert len(distillation_plots.grid(records, "test").axes) == 2
+
+
+def test_the_reports_section(config, tmp_path):
+    page = section(made_up(config, lambda row: 0.5), configs.plain(config), tmp_path / "figures")
+    for text in ("Distillation, test split (Figure 5)", "href='teachers/net/report.html'", "equivalent smoothing γ",
+                 "student of the control of the teacher with α = 0, T = 4"):
+        assert text in page
+    assert {path.name for path in (tmp_path / "figures").glob("*.png")} == {"distillation.png", "distillation_grid.png"}
+    assert section([], configs.plain(config), tmp_path) == ""
+
+
+def test_tables_stand_beside_the_papers_numbers():
+    config = configs.load("configs/mnist_distill.py", "smoke")
+    records = made_up(config, lambda row: 0.99)
+    caption, header, *rows = distillation_tables.errors(records, "test", mnist=True)
+    assert [row[0] for row in rows] == ["teacher dropout, α = 0", "teacher smoothed, α = 0.1", "student without a teacher, α = 0",
+                                        "student of the teacher with α = 0", "student of the teacher with α = 0.1"]
+    assert [row[3] for row in rows] == ["0.67", "0.59", "1.46 (Hinton et al. 2015)", "0.74", "0.91"]
