@@ -14,6 +14,7 @@ import sys
 import time
 
 from ls_jax.devices import cpu
+from ls_jax.devices.layout import over_mesh
 
 NETWORKS = {
     "mlp": (dict(name="mlp", hidden=(1200, 1200), init_std=0.03), (28, 28, 1), 128),
@@ -51,12 +52,11 @@ def time_steps(network: str, seconds: float) -> dict[str, float]:
     from ls_jax.data import memory
     from ls_jax.devices import mesh
     from ls_jax.training import loop as train
-    from ls_jax.training import sweep
     config, dataset = experiment(network)
     run = train.setup(config, dataset)
     step, _ = train.training_programs(run)
     hypers = run.hypers()
-    states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(hypers)
+    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(hypers)
     arrays = memory.place(dataset.splits["train"], run.layout.mesh)
     given = train.place_ids(run.layout, np.arange(run.batch, dtype=np.int32)[None, None])
     for _ in range(3):

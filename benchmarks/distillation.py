@@ -23,8 +23,9 @@ from ls_jax import config as configs  # noqa: E402
 from ls_jax import data  # noqa: E402
 from ls_jax.data import memory, order  # noqa: E402
 from ls_jax.devices import mesh  # noqa: E402
+from ls_jax.devices.layout import over_mesh  # noqa: E402
 from ls_jax.training import loop as train  # noqa: E402
-from ls_jax.training import step, students, sweep, teachers  # noqa: E402
+from ls_jax.training import step, students, teachers  # noqa: E402
 
 
 class Loop:
@@ -46,7 +47,7 @@ class Loop:
             self.run = dataclasses.replace(self.run, teaching=self.teaching(config, dataset, source))
         self.step, _ = train.training_programs(self.run)
         self.hypers = self.run.hypers()
-        self.states = sweep.over_mesh(self.run.steps.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
+        self.states = over_mesh(self.run.steps.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
         self.ids = train.place_ids(self.run.layout, order.block(self.run.examples, config.batch_size, self.run.hyper.seed, 0, 1))
 
     def teaching(self, config, dataset, source):

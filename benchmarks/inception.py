@@ -39,6 +39,7 @@ from ls_jax import config as configs  # noqa: E402
 from ls_jax import data  # noqa: E402
 from ls_jax.data import memory  # noqa: E402
 from ls_jax.devices import mesh  # noqa: E402
+from ls_jax.devices.layout import over_mesh  # noqa: E402
 from ls_jax.modes import import_timm  # noqa: E402
 from ls_jax.training import loop as train  # noqa: E402
 from ls_jax.training import sweep  # noqa: E402
@@ -68,7 +69,7 @@ class Ours:
         self.run = run = train.setup(config, dataset)
         self.program, _ = train.training_programs(run)
         self.hypers, self.arrays = run.hypers(), memory.place(run.dataset.splits["train"], run.layout.mesh)
-        self.states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
+        self.states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
         self.ids = np.arange(config.batch_size, dtype=np.int32)
         self.counted = 0.0
 

@@ -22,8 +22,8 @@ from ls_jax import config as configs  # noqa: E402
 from ls_jax import data  # noqa: E402
 from ls_jax.data import memory, order  # noqa: E402
 from ls_jax.devices import mesh  # noqa: E402
+from ls_jax.devices.layout import over_mesh  # noqa: E402
 from ls_jax.training import loop as train  # noqa: E402
-from ls_jax.training import sweep  # noqa: E402
 from ls_jax.workdir import log  # noqa: E402
 
 
@@ -34,7 +34,7 @@ class Loop:
         dataset = data.Dataset("random", tuple(map(str, range(10))), {"train": split, "test": split, "validation": split})
         self.config, self.run = config, train.setup(config, dataset)
         self.step, self.reset = train.training_programs(self.run)
-        self.states = sweep.over_mesh(self.run.steps.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.run.hypers())
+        self.states = over_mesh(self.run.steps.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.run.hypers())
         self.hypers, self.arrays = self.run.hypers(), memory.place(split, self.run.layout.mesh)
         self.ids, self.taken = self.order(), 0
 

@@ -37,6 +37,7 @@ from ls_jax import config as configs  # noqa: E402
 from ls_jax import data  # noqa: E402
 from ls_jax.data import memory  # noqa: E402
 from ls_jax.devices import mesh  # noqa: E402
+from ls_jax.devices.layout import over_mesh  # noqa: E402
 from ls_jax.training import loop as train  # noqa: E402
 from ls_jax.training import step as steps_module  # noqa: E402
 from ls_jax.training import sweep  # noqa: E402
@@ -66,7 +67,7 @@ class Ours:
         run = train.setup(config, dataset)
         self.layout, self.hypers, self.counted = run.layout, run.hypers(), 0.0
         self.program, _ = train.training_programs(run)
-        self.states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
+        self.states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
         self.ids = train.place_ids(run.layout, np.tile(np.arange(len(labels), dtype=np.int32), (members, 1, 1)))
         self.arrays = memory.place(split, run.layout.mesh)
 

@@ -31,6 +31,7 @@ from ls_jax.data import memory  # noqa: E402
 from ls_jax.data.text import packing  # noqa: E402
 from ls_jax.data.text.tokens import END  # noqa: E402
 from ls_jax.devices import mesh  # noqa: E402
+from ls_jax.devices.layout import over_mesh  # noqa: E402
 from ls_jax.models import decoding  # noqa: E402
 from ls_jax.training import loop as train  # noqa: E402
 from ls_jax.training import sweep  # noqa: E402
@@ -57,7 +58,7 @@ class Ours:
         run = train.setup(config, dataset)
         self.layout, self.hypers, self.counted = run.layout, run.hypers(), np.zeros(2)
         self.program, _ = train.training_programs(run)
-        self.states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
+        self.states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
         self.ids = train.place_ids(run.layout, np.arange(len(split), dtype=np.int32)[None, None])
         self.arrays = memory.place(split, run.layout.mesh)
 

@@ -14,8 +14,9 @@ from ml_collections.config_dict import FieldReference, placeholder
 
 from ls_jax import losses, models
 from ls_jax.data.pictures import augment
+from ls_jax.devices.layout import STRATEGIES
 from ls_jax.errors import UserError, did_you_mean
-from ls_jax.training import optim, students, sweep
+from ls_jax.training import optim, students
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
 FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information", "transfer",
@@ -28,7 +29,7 @@ CHOICES = {
     "optimizer.momentum_form": ("heavy_ball", "nesterov", "averaged", "adam"),
     "data.augment": tuple(augment.AUGMENTATIONS),
     "data.normalize": tuple(augment.NORMALIZATIONS),
-    "members": ("auto", *sweep.STRATEGIES),
+    "members": ("auto", *STRATEGIES),
     "dtype": ("float32", "bfloat16"),
     "batch_norm": ("synchronized", "per_device"),
 }
@@ -137,7 +138,7 @@ def default() -> ml_collections.ConfigDict:
     config.dtype = "float32"                 # compute dtype; parameters, statistics and loss stay float32
     config.batch_norm = "synchronized"       # over the whole batch; per_device: each device's examples, running statistics averaged
     config.micro_batches = 1                 # parts of the batch taken one after another, where it does not fit at once
-    config.members = "auto"                  # unroll, vmap or map: how members share a device (see ls_jax/training/sweep.py)
+    config.members = "auto"                  # unroll, vmap or map: how members share a device (see ls_jax/devices/layout.py)
     config.steps_per_call = placeholder(int)  # steps per dispatch; None: chosen for the backend
     config.mesh = ml_collections.ConfigDict(dict(member=placeholder(int), data=placeholder(int)))  # None: chosen
     return config.lock()

@@ -6,7 +6,7 @@ from scipy.special import log_softmax
 
 from ls_jax import checked
 from ls_jax.errors import InvalidArray, UserError
-from ls_jax.studies import accuracy, calibration, distillation, information, projection, representation
+from ls_jax.studies import accuracy, calibration, distillation, information, projection, representation, selective
 from ls_jax.studies.calibration import binning, bootstrap, scores, temperature
 from ls_jax.studies.calibration import records as calibration_records
 from ls_jax.studies.common import class_statistics, streaming
@@ -43,9 +43,9 @@ OF_LABELS = {
     "scores nll": lambda y, z=LOGITS: scores.negative_log_likelihood(z, y),
     "brier": lambda y, z=LOGITS: scores.brier_split(z, y),
     "smooth ece": lambda y, z=LOGITS: scores.smooth_calibration_error(z, y),
-    "aurc": lambda y, z=LOGITS: scores.aurc(z, y, norm=3),
-    "select norm": lambda y, z=LOGITS: scores.select_norm(z, y, norms=(1, 2, 3)),
-    "best norm": lambda y, z=LOGITS: scores.best_norm(z, y, (1, 2)),
+    "aurc": lambda y, z=LOGITS: selective.aurc(z, y, norm=3),
+    "select norm": lambda y, z=LOGITS: selective.select_norm(z, y, norms=(1, 2, 3)),
+    "best norm": lambda y, z=LOGITS: selective.best_norm(z, y, (1, 2)),
     "temperature": lambda y, z=LOGITS: temperature.fit_temperature(z, y).temperature,
     "temperature by ece": lambda y, z=LOGITS: temperature.fit_temperature(z, y, criterion="ece", grid=(0.5, 1.0, 2.0)).temperature,
     "minimise nll": lambda y, z=LOGITS: temperature.minimise_nll(z, y)[0],
@@ -169,7 +169,8 @@ def test_outcomes_of_zeros_and_ones_are_outcomes():
     """~ of the integer 1 is -2."""
     of = streaming.top_label(LOGITS, LABELS)
     for dtype in ("u1", "i8"):
-        assert scores.risk_coverage_area(of.confidence, of.correct.astype(dtype)) == scores.risk_coverage_area(of.confidence, of.correct)
+        area = selective.risk_coverage_area(of.confidence, of.correct)
+        assert selective.risk_coverage_area(of.confidence, of.correct.astype(dtype)) == area
         assert scores.smooth_error(of.confidence, of.correct.astype(dtype)) == scores.smooth_error(of.confidence, of.correct)
         joint = [bootstrap.joint(of.confidence[None], correct[None], draws=20) for correct in (of.correct, of.correct.astype(dtype))]
         np.testing.assert_array_equal(joint[0].errors, joint[1].errors)

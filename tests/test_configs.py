@@ -8,6 +8,7 @@ import pytest
 
 from ls_jax import config as configs
 from ls_jax import data
+from ls_jax.data.batch import Batch
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
 from ls_jax.studies.common import records as results
@@ -82,10 +83,10 @@ def test_the_full_model_has_the_papers_shape(path, stand_in):
     integers = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
     if config.data.vocabulary:
         shape, classes, tokens = None, config.data.vocabulary, integers(4, config.data.row_length)
-        batch = step.Batch(data.Tokens(*[tokens] * 6), tokens, integers(4))
+        batch = Batch(data.Tokens(*[tokens] * 6), tokens, integers(4))
     else:
         shape, classes = SHAPES.get(config.data.name, ((8, 8, 1), 10))
-        batch = step.Batch(jax.ShapeDtypeStruct((4, *shape), jnp.uint8), integers(4), integers(4))
+        batch = Batch(jax.ShapeDtypeStruct((4, *shape), jnp.uint8), integers(4), integers(4))
     steps = step.build(config, classes, shape, axis_name=None)
     from ls_jax.training import sweep
     state = jax.eval_shape(steps.init, sweep.take(sweep.grid(config), 0))

@@ -90,7 +90,6 @@ def test_adding_a_study(tmp_path):
     from scipy.special import log_softmax
 
     from ls_jax.studies.common import claims
-    from ls_jax.training import evaluate
     from ls_jax.workdir import predictions
     names = {"np": np, "log_softmax": log_softmax, "predictions": predictions, "results": results, "claims": claims}
     exec(snippet("ls_jax/studies/entropy.py"), names)
@@ -98,7 +97,7 @@ def test_adding_a_study(tmp_path):
     rows = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.1) for seed in (0, 1)]
     for member, row in enumerate(rows):  # smoothed networks that hardly tell the classes apart
         logits = np.random.default_rng(row["seed"]).normal(0, 5 if row["alpha"] == 0 else 0.1, (50, 3)).astype(np.float32)
-        predicted = evaluate.Predictions(logits, logits, np.zeros(50, np.int32), np.arange(50))
+        predicted = predictions.Predictions(logits, logits, np.zeros(50, np.int32), np.arange(50))
         predictions.save(tmp_path, "test", member, predicted, {"kernel": np.eye(3), "bias": np.zeros(3)}, ("a", "b", "c"))
     finding, = names["CLAIMS"]["predictions are less certain"].check(names["run"](tmp_path, rows))
     assert finding["verdict"] == "holds" and finding["n"] == 2

@@ -9,13 +9,13 @@ from jaxtyping import Int
 
 from ls_jax.data import memory, order
 from ls_jax.devices import mesh as meshes
-from ls_jax.training import sweep
+from ls_jax.devices.layout import Layout
 
 AHEAD = 2  # batches that are read, or on the devices, before they are asked for
 
 
-def training(layout: sweep.Layout, arrays: Any, seeds: Any, examples: int, batch_size: int, first: int, last: int,
-             steps_at: Callable[[int], int]) -> Iterator[tuple[int, list[Any]]]:
+def training(layout: Layout, arrays: Any, seeds: Any, examples: int, batch_size: int, first: int, last: int,
+       steps_at: Callable[[int], int]) -> Iterator[tuple[int, list[Any]]]:
     """(steps, what they are given, as slots) from step `first` to `last`: a function of the seeds and the step alone.
 
     Args:
@@ -38,7 +38,7 @@ def training(layout: sweep.Layout, arrays: Any, seeds: Any, examples: int, batch
     return ahead(one, starts(), AHEAD if memory.streamed(arrays) else 0)
 
 
-def place(layout: sweep.Layout, arrays: Any, ids: Int[np.ndarray, "members steps batch"], seeds: Any = None, step: int = 0) -> list[Any]:
+def place(layout: Layout, arrays: Any, ids: Int[np.ndarray, "members steps batch"], seeds: Any = None, step: int = 0) -> list[Any]:
     """What the steps from `step` on are given for these example ids, on the devices, as slots; `seeds` are of random crops."""
     slots, of_seeds = [], {}
     for members in layout.member_ids():
@@ -52,7 +52,7 @@ def place(layout: sweep.Layout, arrays: Any, ids: Int[np.ndarray, "members steps
     return slots
 
 
-def evaluation(layout: sweep.Layout, arrays: Any, index: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
+def evaluation(layout: Layout, arrays: Any, index: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
     """(what a program is given, rows of `index`, mask) until every example was given once; see `order.padded`."""
     def one(padded):
         rows, mask = padded

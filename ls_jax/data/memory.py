@@ -10,11 +10,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from ls_jax.data import Split, TextSplit
+from ls_jax.data.batch import Batch
 from ls_jax.data.pictures.stream import Pictures, Rows
 from ls_jax.data.text.tokens import Tokens
 from ls_jax.devices import mesh as meshes
-from ls_jax.training.state import Hyper
-from ls_jax.training.step import Batch
 
 
 def place(split: Split | TextSplit | Pictures, mesh: Mesh) -> tuple[Any, ...]:
@@ -46,8 +45,9 @@ def ids(given: Any) -> Int[Array, "..."]:
     return given.ids if isinstance(given, Batch) else given
 
 
-def batch(arrays: Any, hyper: Hyper, given: Any, asked: Float[Array, "batch classes"] | None = None) -> Batch:
-    """`gather`, with the teacher's logits for a student: those it was asked for, or the kept ones, a third array."""
+def batch(arrays: Any, hyper: Any, given: Any, asked: Float[Array, "batch classes"] | None = None) -> Batch:
+    """`gather`, with the teacher's logits for a student, the member of this `training.state.Hyper`: those it was asked for, or the
+    kept ones, a third array."""
     of_split = 1 if streamed(arrays) else 2
     kept, batch = arrays[of_split:], gather(arrays[:of_split], given)
     return batch._replace(teacher_logits=kept[0][hyper.distillation.teacher, batch.ids] if kept else asked)

@@ -44,8 +44,8 @@ class _Search(NamedTuple):
     best_score: Float[Array, " rows"]
 
 
-def beam_search(network: nnx.Module, source: Int[Array, "rows source"], limits: Int[Array, " rows"], *, steps: int, beams: int = 4,
-                length_penalty: float = 0.6, temperature: float = 1.0) -> Hypotheses:
+def beam_search(network: nnx.Module, source: Int[Array | np.ndarray, "rows source"], limits: Int[Array | np.ndarray, " rows"], *,
+                steps: int, beams: int = 4, length_penalty: float = 0.6, temperature: float = 1.0) -> Hypotheses:
     """Each sentence's hypothesis of the highest log-probability / ((5 + length) / 6) ** length_penalty; greedy search with one beam.
 
     At each step the 2 * beams best continuations are looked at; those that end compete for the best finished hypothesis, the

@@ -21,11 +21,12 @@ from ls_jax.studies import accuracy, projection, representation
 from ls_jax.studies.calibration import records as calibration_records
 from ls_jax.studies.calibration import tables as calibration_tables
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.blocks import blocks
 from ls_jax.studies.common.triples import PAPER_TRIPLES, Triple, has, resolve
-from ls_jax.training.evaluate import Predictions
 from ls_jax.version import __version__
 from ls_jax.workdir import lock, log, npz_map, predictions, replace
 from ls_jax.workdir import manifest as provenance
+from ls_jax.workdir.predictions import Predictions
 
 KNOWN = {"logits": "NK", "labels": "N", "features": "Nd", "kernel": "dK", "bias": "K", "class_names": "K", "index": "N"}
 KEPT = 10_000            # examples that stay in the workdir, for the figure and the explorer
@@ -157,7 +158,7 @@ def _check_values(arrays):
         if name in arrays:
             checked.check_finite(name, arrays[name])
     probabilities, width = True, max(arrays[name].shape[1] for name in ("logits", "features") if name in arrays)
-    for rows in projection.blocks(len(arrays["logits"]), width):
+    for rows in blocks(len(arrays["logits"]), width):
         logits = checked.reals(arrays["logits"][rows])
         checked.check_finite("logits", logits, rows.start, absent="features" not in arrays)
         _check_exist(logits, arrays["labels"][rows], rows.start)

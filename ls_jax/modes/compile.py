@@ -24,11 +24,11 @@ import numpy as np
 from ls_jax import config as configs
 from ls_jax import data
 from ls_jax.data import Dataset, Pictures, Split, TextSplit
+from ls_jax.data.batch import Batch
 from ls_jax.data.text.tokens import Tokens
 from ls_jax.devices import mesh as meshes
 from ls_jax.errors import UserError
 from ls_jax.training import loop as train
-from ls_jax.training.step import Batch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,12 +14,15 @@ from ls_jax.devices import mesh as meshes
 from ls_jax.errors import InvalidArray, UserError
 from ls_jax.studies import accuracy, projection
 from ls_jax.studies import registry as paper_claims
+from ls_jax.studies.accuracy import records as accuracy_records
+from ls_jax.studies.accuracy import tables as accuracy_tables
 from ls_jax.studies.calibration import records as calibration_records
 from ls_jax.studies.calibration import tables as calibration_tables
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import triples
 from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.studies.dynamics import collect as course
+from ls_jax.studies.projection import records as projection_records
 from ls_jax.studies.representation import records as representation_records
 from ls_jax.studies.transfer import collect as transfer
 from ls_jax.studies.translation import collect as translation_study
@@ -157,14 +160,14 @@ def _study(this, states, workdir, taken):
         damaged = _damaged(this)
         if not meshes.is_primary():
             return []
-        records = [*_unfinished(this, taken), *_label_noise(this), *damaged, *diverged, *accuracy.run(measured)]
+        records = [*_unfinished(this, taken), *_label_noise(this), *damaged, *diverged, *accuracy_records.run(measured)]
         if this.config.distill:  # its students are studied as such, and its teachers' workdirs have the other studies
             records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), this.rows, records,
                                                 lambda member, split: predictions.features(new, split, member))
         else:
-            records += [*projection.run(new, this.rows, _triples(this.config, this.dataset)),
-                        *calibration_records.run(list(calibration_records.of_workdir(new, this.rows))),
-                        *representation_records.run(new, this.rows), *along]
+            records += [*projection_records.run(new, this.rows, _triples(this.config, this.dataset)),
+                                *calibration_records.run(list(calibration_records.of_workdir(new, this.rows))),
+                                *representation_records.run(new, this.rows), *along]
         log.write_json(new / "results.json", records)
     return records
 
@@ -176,7 +179,7 @@ def _present(this, records, workdir):
     from ls_jax import report as reports
     for split in this.dataset.splits:
         if split != "train" and results.select(records, study="accuracy", split=split):
-            print(accuracy.table(records, split))
+            print(accuracy_tables.table(records, split))
             print(calibration_tables.verdict(records, split) + "\n" if results.select(records, study="calibration") else "")
     for record in results.select(records, study="training", quantity="diverged at step"):
         print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")

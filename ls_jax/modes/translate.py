@@ -12,7 +12,7 @@ import numpy as np
 
 from ls_jax.data.text import vocabulary
 from ls_jax.errors import UserError
-from ls_jax.studies.translation import Translator
+from ls_jax.models.translator import Translator
 from ls_jax.training import step, sweep
 from ls_jax.workdir import checkpoint
 

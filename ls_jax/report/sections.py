@@ -9,8 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from ls_jax.studies import accuracy, projection
+from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
+from ls_jax.studies.accuracy import tables as accuracy_tables
 from ls_jax.studies.common import claims
 from ls_jax.studies.common import records as results
 
@@ -94,7 +95,7 @@ def accuracy_table(records: Sequence[results.Record], split: str, config: Mappin
         found = {record["quantity"]: record["mean"] for record in results.select(records, study="accuracy", split=split)}
         return "<h3>Accuracy</h3>" + _definitions({"accuracy": f"{100 * found['accuracy']:.2f} %",
                                                    "hard-label NLL": f"{found['nll']:.4f}"})
-    caption, header, *rows = accuracy.cells(records, split)
+    caption, header, *rows = accuracy_tables.cells(records, split)
     paper = _paper_accuracy(config) if split == held_out else None
     if paper:
         alphas = [record["alpha"] for record in results.select(records, study="accuracy", quantity="accuracy", split=split)]

@@ -2,27 +2,21 @@
 import math
 import tempfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from ls_jax.data import Pictures, Split, TextSplit, feed, memory
 from ls_jax.devices import mesh as meshes
-from ls_jax.training import metrics, sweep
+from ls_jax.devices.layout import Layout, over_mesh
+from ls_jax.training import metrics
 from ls_jax.training.step import Steps
+from ls_jax.workdir.predictions import Predictions
 
 LARGE = 2 ** 28  # bytes of outputs from which on they are gathered in a file
-
-
-class Predictions(NamedTuple):
-    """One member's outputs on one split, ordered by `index`, the examples' ids in the split."""
-    logits: Float[np.ndarray, "examples classes"]
-    features: Float[np.ndarray, "examples features"] | None  # None: not kept
-    labels: Int[np.ndarray, " examples"]
-    index: Int[np.ndarray, " examples"]  # of text, whose examples are here tokens: row times row length plus place in the row
 
 
 class Evaluator:
@@ -31,7 +25,7 @@ class Evaluator:
     `index` arguments name the examples of `arrays` (see `data.memory.place`) to evaluate.
     """
 
-    def __init__(self, steps: Steps, layout: sweep.Layout, batch_size: int):
+    def __init__(self, steps: Steps, layout: Layout, batch_size: int):
         shards = layout.mesh.shape["data"]
         self.layout, self.batch_size = layout, -(-batch_size // shards) * shards
 
@@ -41,9 +35,9 @@ class Evaluator:
 
         measure = lambda state, hyper, sums, ids, mask, arrays: sums + steps.measure(
             state, hyper, memory.gather(arrays, ids), mask)
-        self.prediction = sweep.over_mesh(predict, layout, (meshes.MEMBER, meshes.ROWS, meshes.SHARED), meshes.OUTPUTS)
-        self._measure = sweep.over_mesh(measure, layout, (meshes.MEMBER, meshes.MEMBER, meshes.MEMBER, meshes.ROWS,
-                                                          meshes.ROWS, meshes.SHARED), meshes.MEMBER, donate=(2,))
+        self.prediction = over_mesh(predict, layout, (meshes.MEMBER, meshes.ROWS, meshes.SHARED), meshes.OUTPUTS)
+        self._measure = over_mesh(measure, layout, (meshes.MEMBER, meshes.MEMBER, meshes.MEMBER, meshes.ROWS,
+                                                    meshes.ROWS, meshes.SHARED), meshes.MEMBER, donate=(2,))
 
     def measure(self, states: list[Any], hypers: list[Any], arrays: Any, index: Int[np.ndarray, " examples"]) -> metrics.Sums:
         """Sums [M] over the examples, of text over their tokens; raises AssertionError unless each was counted once."""

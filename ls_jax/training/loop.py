@@ -17,6 +17,7 @@ from ls_jax import signals
 from ls_jax.data import Dataset, feed, memory
 from ls_jax.devices import mesh as meshes
 from ls_jax.devices import processes
+from ls_jax.devices.layout import Layout, over_mesh
 from ls_jax.errors import UserError
 from ls_jax.training import metrics, optim, students, sweep
 from ls_jax.training import step as steps_module
@@ -32,7 +33,7 @@ class Run:
     """What is fixed for the length of a run: the sweep, where it lies, and its compiled programs."""
     config: ml_collections.ConfigDict
     dataset: Dataset
-    layout: sweep.Layout
+    layout: Layout
     hyper: Hyper
     steps: steps_module.Steps
     evaluator: Evaluator
@@ -85,7 +86,7 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset, devices: list[Any
     if rows % config.micro_batches:
         raise UserError(f"config.micro_batches={config.micro_batches} does not divide the {rows} examples of a step")
     mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), rows // config.micro_batches, devices)
-    layout = sweep.Layout(mesh, len(hyper.seed), strategy(config, mesh.devices.flat[0].platform))
+    layout = Layout(mesh, len(hyper.seed), strategy(config, mesh.devices.flat[0].platform))
     try:
         steps = steps_module.build(config, len(dataset.class_names), split.image_shape, meshes.reduction_axis(mesh))
     except (TypeError, ValueError) as error:  # a field that the model does not have, an input that it cannot take
@@ -187,8 +188,8 @@ def training_programs(run: Run) -> tuple[Any, Any]:
 
     reset = lambda state: dataclasses.replace(state, sums=jax.tree.map(jnp.zeros_like, state.sums))
     specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED) + ((meshes.STEPS,) if run.teaching.ask else ())
-    return (sweep.over_mesh(several, run.layout, specs, meshes.MEMBER, donate=(0,)),
-            sweep.over_mesh(reset, run.layout, (meshes.MEMBER,), meshes.MEMBER, donate=(0,)))
+    return (over_mesh(several, run.layout, specs, meshes.MEMBER, donate=(0,)),
+      over_mesh(reset, run.layout, (meshes.MEMBER,), meshes.MEMBER, donate=(0,)))
 
 
 def restore_or_init(run: Run, checkpoints: Checkpoints) -> tuple[int, list[State]]:
@@ -197,11 +198,11 @@ def restore_or_init(run: Run, checkpoints: Checkpoints) -> tuple[int, list[State
     if restored is not None:
         step, state, _ = restored
         return step, run.layout.split(state)
-    init = sweep.over_mesh(run.steps.init, run.layout, (meshes.MEMBER,), meshes.MEMBER)
+    init = over_mesh(run.steps.init, run.layout, (meshes.MEMBER,), meshes.MEMBER)
     return 0, init(run.hypers())
 
 
-def place_ids(layout: sweep.Layout, ids: np.ndarray) -> list[Any]:
+def place_ids(layout: Layout, ids: np.ndarray) -> list[Any]:
     """Example ids [members, steps, batch] on the devices, as slots."""
     return [meshes.put(layout.mesh, meshes.STEPS, ids[members]) for members in layout.member_ids()]
 

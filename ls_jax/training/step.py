@@ -1,4 +1,4 @@
-"""The mathematics of a step, for one member on one shard; `sweep.over_mesh` adds the member and the data axis."""
+"""The mathematics of a step, for one member on one shard; `devices.layout.over_mesh` adds the member and the data axis."""
 import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,28 +9,16 @@ import ml_collections
 import optax
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ls_jax import losses, models
+from ls_jax.data.batch import Batch
 from ls_jax.data.pictures import augment
 from ls_jax.data.text.tokens import Tokens
 from ls_jax.devices import mesh as meshes
 from ls_jax.models import Output, layers
 from ls_jax.training import metrics, optim, rng
 from ls_jax.training.state import Distillation, Hyper, State
-
-
-class Batch(NamedTuple):
-    """One shard of a batch; `ids` name the examples, and key what is drawn for them."""
-    inputs: UInt8[Array, "batch height width channels"] | Tokens
-    labels: Int[Array, " batch *tokens"]
-    ids: Int[Array, " batch"]
-    teacher_logits: Float[Array, "batch classes"] | None = None
-
-    @property
-    def counted(self) -> Bool[Array, "batch tokens"] | None:
-        """Which labels count: of text those that are no padding; None, all of them, of images."""
-        return self.inputs.target_segments > 0 if isinstance(self.inputs, Tokens) else None
 
 
 class Steps(NamedTuple):

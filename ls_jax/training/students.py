@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
+from jaxtyping import Float, Int
 
 from ls_jax.data.pictures import stream
 from ls_jax.errors import UserError, did_you_mean
@@ -29,6 +30,14 @@ class Teacher(NamedTuple):
     name: str
     alpha: float
     seed: int | None
+
+
+class Taught(NamedTuple):
+    """What one teacher predicts on one split."""
+    teacher: Teacher
+    split: str
+    logits: Float[np.ndarray, "examples classes"]
+    labels: Int[np.ndarray, " examples"]
 
 
 def rows(config: ml_collections.ConfigDict) -> list[dict[str, Any]]:

@@ -21,8 +21,8 @@ from ls_jax import checked
 from ls_jax.data import Dataset, memory, order
 from ls_jax.data.pictures import augment
 from ls_jax.devices import mesh as meshes
+from ls_jax.devices.layout import Layout, over_mesh
 from ls_jax.errors import InvalidArray, UserError
-from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.training import step as steps
 from ls_jax.training import students, sweep
 from ls_jax.workdir import checkpoint, npz_map, predictions
@@ -80,7 +80,7 @@ def check(config: ml_collections.ConfigDict, dataset: Dataset) -> None:
                                     f"{config.data[field]!r}: it must not have seen what they are tested on")
 
 
-def load(config: ml_collections.ConfigDict, dataset: Dataset, layout: sweep.Layout, of_students: pathlib.Path) -> Teaching:
+def load(config: ml_collections.ConfigDict, dataset: Dataset, layout: Layout, of_students: pathlib.Path) -> Teaching:
     """Read the trained teachers, and put on the devices what the students' training needs of them.
 
     Raises:
@@ -112,7 +112,7 @@ def logits_of(network: Network, teacher: students.Teacher, dataset: Dataset,
     return np.concatenate(jax.device_get(parts))
 
 
-def predicted(config: ml_collections.ConfigDict, dataset: Dataset, of_students: pathlib.Path) -> Iterator[distillation_records.Taught]:
+def predicted(config: ml_collections.ConfigDict, dataset: Dataset, of_students: pathlib.Path) -> Iterator[students.Taught]:
     """What every teacher predicts on the held-out splits, from its run's predictions, and on the training split.
 
     The training split is whole where students see the images as they are; else it is what the teacher's run predicted of it.
@@ -121,7 +121,7 @@ def predicted(config: ml_collections.ConfigDict, dataset: Dataset, of_students: 
     for teacher in students.roster(config):
         source = config.distill.teachers[teacher.name]
         if students.is_file(source):
-            yield distillation_records.Taught(teacher, "train", _logits(teacher.name, source, dataset), dataset.splits["train"].labels)
+            yield students.Taught(teacher, "train", _logits(teacher.name, source, dataset), dataset.splits["train"].labels)
             continue
         if teacher.name not in networks:
             networks[teacher.name] = _network(config, dataset, teacher.name, of_students)
@@ -129,10 +129,10 @@ def predicted(config: ml_collections.ConfigDict, dataset: Dataset, of_students: 
         for split in ("train", "validation", "test"):
             if split == "train" and not students.online(config):
                 whole = logits_of(network, teacher, dataset, config.evaluate.batch_size)
-                yield distillation_records.Taught(teacher, split, whole, dataset.splits["train"].labels)
+                yield students.Taught(teacher, split, whole, dataset.splits["train"].labels)
             elif predictions.file(where, split, network.members[teacher]).exists():
                 arrays = predictions.load(where, split, network.members[teacher])
-                yield distillation_records.Taught(teacher, split, arrays["logits"], arrays["labels"])
+                yield students.Taught(teacher, split, arrays["logits"], arrays["labels"])
 
 
 class _Online:
@@ -147,8 +147,8 @@ class _Online:
         taught = students.hyper(config).distillation.teacher
         self._keys = [tuple(int(teacher) for teacher in taught[slot]) for slot in layout.member_ids()]
         specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED, meshes.SHARED)
-        self._programs = {name: sweep.over_mesh(functools.partial(_several, network.forward), layout, specs, meshes.STEPS).program
-                          for name, network in networks.items()}
+        self._programs = {name: over_mesh(functools.partial(_several, network.forward), layout, specs, meshes.STEPS).program
+                    for name, network in networks.items()}
         self._weights = {(key, name): self._place(key, name) for key in dict.fromkeys(self._keys) for name in self._names(key)}
 
     def __call__(self, hypers, given, arrays, step):

@@ -5,17 +5,25 @@ alone, are in shown/SPLIT-MEMBER.npz.
 """
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from ls_jax import checked
 from ls_jax.errors import InvalidArray, UserError
-from ls_jax.training.evaluate import Predictions
 from ls_jax.workdir import files, npz_map
 
 BLOCK = 1 << 22  # numbers that are looked at at once
 ALL, SHOWN = "predictions", "shown"  # folders: of whole splits, and of the shown classes of streamed ones
+
+
+class Predictions(NamedTuple):
+    """One member's outputs on one split, ordered by `index`, the examples' ids in the split."""
+    logits: Float[np.ndarray, "examples classes"]
+    features: Float[np.ndarray, "examples features"] | None  # None: not kept
+    labels: Int[np.ndarray, " examples"]
+    index: Int[np.ndarray, " examples"]  # of text, whose examples are here tokens: row times row length plus place in the row
 
 
 def save(workdir: str | pathlib.Path, split: str, member: int, predictions: Predictions, head: dict[str, Any],

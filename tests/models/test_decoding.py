@@ -164,5 +164,5 @@ def test_the_largest_are_found_by_blocks(entries):
     x[:10] = -np.inf
     x[:10, 1, :3] = 1.0
     sums = (x + offsets[..., None]).reshape(50, -1)
-    for found, wanted in zip(decoding.largest(x, offsets, 8), jax.lax.top_k(sums, 8)):
+    for found, wanted in zip(decoding.largest(jax.numpy.asarray(x), jax.numpy.asarray(offsets), 8), jax.lax.top_k(sums, 8)):
         np.testing.assert_array_equal(found, wanted)

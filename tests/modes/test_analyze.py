@@ -117,7 +117,7 @@ def test_each_mistake_has_its_line(change, message):
 
 
 def test_bad_numbers_are_found_in_any_block(monkeypatch):
-    monkeypatch.setattr(projection.measure, "BLOCK", 70)
+    monkeypatch.setattr("ls_jax.studies.common.blocks.BLOCK", 70)
     with pytest.raises(UserError, match=r"logits\[199, 4\] is nan"):
         analyze.check(spoil(network(), "logits", (199, 4), np.nan))
     wrong = network()
@@ -139,7 +139,7 @@ def test_refuses_a_workdir_that_holds_an_experiment(tmp_path):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, save):
-    monkeypatch.setattr(projection.measure, "BLOCK", 1 << 16)
+    monkeypatch.setattr("ls_jax.studies.common.blocks.BLOCK", 1 << 16)
     monkeypatch.setattr(streaming, "BLOCK", 1 << 15)
     arrays = network(examples=30_000, classes=200, dimensions=16)
     size = sum(array.nbytes for array in arrays.values())

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from ls_jax import config as configs
+from ls_jax.data.batch import Batch
 from ls_jax.errors import UserError
 from ls_jax.modes import import_timm
 from ls_jax.training import step as steps
 from ls_jax.training import sweep
-from ls_jax.training.step import Batch
 from ls_jax.workdir import checkpoint
 from tests import timm_stand_in
 

@@ -17,10 +17,12 @@ from ls_jax.data.sources import digits
 from ls_jax.errors import UserError
 from ls_jax.report import explorer, sections
 from ls_jax.studies import accuracy, projection
+from ls_jax.studies.accuracy import records as accuracy_records
 from ls_jax.studies.common import records as results
+from ls_jax.studies.projection import records as projection_records
 from ls_jax.training import sweep
-from ls_jax.training.evaluate import Predictions
 from ls_jax.workdir import log, predictions
+from ls_jax.workdir.predictions import Predictions
 
 NASTY = "</script><b>5"  # a class name that must not become markup
 NAMES = ("0", "1", "2", "3", "4", NASTY, "6", "7", "8", "9")
@@ -44,7 +46,7 @@ def experiment(workdir, dataset=None):
             predictions.save(workdir, name, member, predicted, {"kernel": kernel, "bias": bias}, NAMES)
             measured.append((name, row, accuracy.measure_all(predicted.logits, predicted.labels)))
     log.write_json(workdir / "config.json", configs.plain(config))
-    log.write_json(workdir / "results.json", accuracy.run(measured) + projection.run(workdir, rows, [(3, 8, 9)]))
+    log.write_json(workdir / "results.json", accuracy_records.run(measured) + projection_records.run(workdir, rows, [(3, 8, 9)]))
     (workdir / "metrics.jsonl").write_text("".join(
         json.dumps({"step": step, "member": m, "split": split, **row, "loss": 1 / step, "accuracy": 0.5, "nll": 1}) + "\n"
         for step in (1, 2) for m, row in enumerate(rows) for split in ("train", "test")))
@@ -119,7 +121,7 @@ def test_several_workdirs_have_one_page(workdir, tmp_path):
 
 def test_papers_table_stands_beside_the_network_that_it_has():
     rows = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.05, 0.1) for seed in (0, 1)]
-    records = accuracy.run([("validation", row, {"accuracy": 0.7, "nll": 1.0, "examples": 10}) for row in rows])
+    records = accuracy_records.run([("validation", row, {"accuracy": 0.7, "nll": 1.0, "examples": 10}) for row in rows])
     table = lambda data, **model: sections.accuracy_table(
         records, "validation", {"data": {"name": data}, "model": model}, "validation")
     found = re.findall(r"<tr><td>(.*?)</td>.*?<td>([^<]*)</td></tr>", table("cifar100", name="resnet", blocks=9))

@@ -6,6 +6,7 @@ import pytest
 from ls_jax import data
 from ls_jax.data import memory
 from ls_jax.devices import mesh
+from ls_jax.devices.layout import over_mesh
 from ls_jax.studies import accuracy
 from ls_jax.training import evaluate, sweep
 from ls_jax.training import loop as train
@@ -16,7 +17,7 @@ def test_predictions_and_sums_do_not_depend_on_batching(tiny, member, shards, ba
     tiny.mesh.update(member=member, data=shards)
     tiny.evaluate.batch_size = batch_size
     run = train.setup(tiny, data.load(tiny.data))
-    states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     split = run.dataset.splits["test"]
     arrays = memory.place(split, run.layout.mesh)
     index = np.arange(len(split.labels), dtype=np.int32)[3:]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ls_jax import losses, models
+from ls_jax.data.batch import Batch
 from ls_jax.training import metrics, step
 from ls_jax.training.state import Hyper
-from ls_jax.training.step import Batch
 
 HYPER = Hyper(alpha=jnp.float32(0.1), seed=jnp.int32(3), learning_rate=jnp.float32(0.1), weight_decay=jnp.float32(0.0))
 

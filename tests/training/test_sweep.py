@@ -8,6 +8,7 @@ from ls_jax import config as configs
 from ls_jax import data
 from ls_jax.data import memory, order
 from ls_jax.devices import mesh
+from ls_jax.devices.layout import Layout, over_mesh
 from ls_jax.training import loop as train
 from ls_jax.training import sweep
 
@@ -29,7 +30,7 @@ def run_steps(config, count=3, member=1, shards=1, strategy="unroll", **sweep_fi
     config.sweep.update(sweep_fields)
     run = train.setup(config, data.load(config.data))
     step, _ = train.training_programs(run)
-    states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     for i in range(count):
         ids = order.block(run.examples, config.batch_size, run.hyper.seed, i, 1)
@@ -51,7 +52,7 @@ def test_the_grid_is_the_product_with_the_seed_fastest():
 
 def test_split_and_join_are_inverse():
     for devices, strategy in ((1, "unroll"), (2, "unroll"), (4, "unroll"), (2, "vmap")):
-        layout = sweep.Layout(mesh.make(devices, 1, 4, 8), 4, strategy)
+        layout = Layout(mesh.make(devices, 1, 4, 8), 4, strategy)
         tree = mesh.put(layout.mesh, mesh.MEMBER, {"x": np.arange(12.0).reshape(4, 3)})
         slots = layout.split(tree)
         for members, slot in zip(layout.member_ids(), slots):
@@ -95,7 +96,7 @@ def test_the_member_axis_alone_communicates_nothing(config):
     config.mesh.update(member=4, data=1)
     run = train.setup(config, data.load(config.data))
     step, _ = train.training_programs(run)
-    states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper.seed, 0, 1))
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     text = step.lower(states[0], run.hypers()[0], ids[0], arrays).compile().as_text()
@@ -104,13 +105,13 @@ def test_the_member_axis_alone_communicates_nothing(config):
 
 def test_one_compilation_serves_the_whole_sweep(config):
     traces = []
-    layout = sweep.Layout(mesh.make(1, 1, 4, 8), 4, "unroll")
+    layout = Layout(mesh.make(1, 1, 4, 8), 4, "unroll")
 
     def double(x):
         traces.append(1)
         return jnp.float32(2) * x
 
-    twice = sweep.over_mesh(double, layout, (mesh.MEMBER,), mesh.MEMBER)
+    twice = over_mesh(double, layout, (mesh.MEMBER,), mesh.MEMBER)
     result = layout.join(twice(layout.split(mesh.put(layout.mesh, mesh.MEMBER, np.arange(4, dtype=np.float32)))))
     assert len(traces) == 1 and result.tolist() == [0, 2, 4, 6]
 

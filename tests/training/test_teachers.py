@@ -13,6 +13,7 @@ from ls_jax import config as configs
 from ls_jax import data
 from ls_jax.data import memory, order
 from ls_jax.devices import mesh
+from ls_jax.devices.layout import Layout, over_mesh
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
 from ls_jax.studies.common import records as results
@@ -65,7 +66,7 @@ def run_steps(config, count=3, member=1, shards=1, **fields):
     teaching = teachers.load(config, run.dataset, run.layout, None) if config.distill else teachers.Teaching()
     run = train.dataclasses.replace(run, teaching=teaching)
     step, _ = train.training_programs(run)
-    states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = (*memory.place(run.dataset.splits["train"], run.layout.mesh), *teaching.kept)
     for i in range(count):
         ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper.seed, i, 1))
@@ -235,7 +236,7 @@ def test_a_network_that_does_not_fit_is_refused(tiny, trained, tmp_path):
     """Of other classes and of other images; and one whose training has not ended, or diverged."""
     config = a_config(tiny, str(trained))
     whole = data.load(config.data)
-    layout = sweep.Layout(mesh.make(1, 1, 6, 16), 6, "unroll")
+    layout = Layout(mesh.make(1, 1, 6, 16), 6, "unroll")
     fewer = data.Dataset("digits", whole.class_names[:7], whole.splits)
     with pytest.raises(UserError, match=r"'net' does not fit the students' data, 8x8x1 images of 7 classes: its .*head/bias is \(10,\)"):
         teachers.load(config, fewer, layout, tmp_path)

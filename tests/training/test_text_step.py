@@ -11,6 +11,7 @@ from ls_jax import data, losses, models
 from ls_jax.data import memory, order
 from ls_jax.data.text.tokens import Tokens
 from ls_jax.devices import mesh
+from ls_jax.devices.layout import over_mesh
 from ls_jax.models import Output
 from ls_jax.studies import accuracy
 from ls_jax.training import evaluate, step, sweep
@@ -92,7 +93,7 @@ def test_what_stands_at_padding_changes_nothing(tiny, dataset):
 
 def trained(config, dataset, steps=3):
     run = train.setup(config, dataset)
-    states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(dataset.splits["train"], run.layout.mesh)
     program, _ = train.training_programs(run)
     ids = order.block(run.examples, run.batch, run.hyper.seed, 0, steps)

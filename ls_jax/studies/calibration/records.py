@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from scipy import special
 
 from ls_jax import checked
+from ls_jax.studies import selective
 from ls_jax.studies.calibration import binning, bootstrap, scores, temperature
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import streaming
@@ -66,9 +67,9 @@ def measure(row: Mapping[str, Any], splits: Mapping[str, tuple[Any, Any]]) -> It
             "smooth ece": scores.smooth_error(of.confidence, of.correct),
             "overconfidence": np.mean(of.confidence) - np.mean(of.correct),
             "nll": np.mean(of.nll), "brier": classes.square / len(labels),
-            "aurc": scores.risk_coverage_area(of.confidence, of.correct),
-            "aurc of normalised logits": scores.risk_coverage_area(
-                scores.normalised_logits(logits, (scores.best_norm(*selecting),))[:, 0], of.correct),
+            "aurc": selective.risk_coverage_area(of.confidence, of.correct),
+            "aurc of normalised logits": selective.risk_coverage_area(
+                selective.normalised_logits(logits, (selective.best_norm(*selecting),))[:, 0], of.correct),
         }
         yield Measured(row, split, {name: float(value) for name, value in values.items()},
                        list(_fits(split, splits)), of.confidence, of.correct)

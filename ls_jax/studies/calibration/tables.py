@@ -1,6 +1,6 @@
 """Calibration tables: the paper's Table 3 with this run's row beside the paper's, and every smoothing of a split.
 
-A table is [caption, header row, rows...], all text, as `accuracy.cells` gives.
+A table is [caption, header row, rows...], all text, as `accuracy.tables.cells` gives.
 """
 from collections.abc import Sequence
 from typing import Any

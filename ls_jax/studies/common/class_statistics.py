@@ -12,7 +12,8 @@ from scipy import sparse
 
 from ls_jax import checked
 from ls_jax.errors import InvalidArray
-from ls_jax.studies.projection import blocks
+from ls_jax.studies.common import streaming
+from ls_jax.studies.common.blocks import blocks
 
 
 class ClassStatistics(NamedTuple):
@@ -66,3 +67,17 @@ def disagreement(arrays: Mapping[str, Any], statistics: ClassStatistics) -> floa
         nearest = np.argmin(norms - 2 * features @ statistics.centred.T, axis=1)
         different += np.sum(nearest != np.argmax(logits[rows][:, statistics.classes], axis=1))
     return float(different / len(labels))
+
+
+def stability(logits: Any, labels: Int[np.ndarray, " examples"], temperature: float = 1.0) -> float:
+    """S of logits [N, K], at most 1: 1 where all examples of a class get the same probabilities."""
+    logits, labels = checked.member(logits, labels)
+    classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
+    total, square = np.zeros((len(classes), logits.shape[1])), np.zeros(len(classes))
+    for rows in blocks(len(position), logits.shape[1]):
+        _, _, exponential, others = streaming.softmax(checked.doubles(logits[rows], "logits"), temperature)
+        probabilities = exponential / (1 + others)[:, None]
+        of_class = indicator(position[rows], len(classes))
+        total += of_class @ probabilities
+        square += of_class @ np.sum(probabilities ** 2, axis=1)
+    return float(1 - np.mean(np.maximum(square / count - np.sum((total / count[:, None]) ** 2, axis=1), 0)))

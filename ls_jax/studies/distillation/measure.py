@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ls_jax import checked
-from ls_jax.studies import representation
-from ls_jax.studies.common import streaming
+from ls_jax.studies.common import class_statistics, streaming
 from ls_jax.studies.common.streaming import Labels, Logits, Mask
 
 NEAREST = 4  # similar to a class are the nearest 1/NEAREST of the others, at least one
@@ -43,7 +42,7 @@ def stability(teacher_logits: Logits, labels: Labels, temperature: float = 1.0, 
 
     p_i is read as the whole vector of the example's probabilities; classes without examples are left out.
     """
-    return streaming.over_members(lambda *member: representation.stability(*member, temperature), teacher_logits, labels, mask)
+    return streaming.over_members(lambda *member: class_statistics.stability(*member, temperature), teacher_logits, labels, mask)
 
 
 def similar_classes(teacher_logits: Float[np.ndarray, "examples classes"],

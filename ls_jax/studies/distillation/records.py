@@ -10,21 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from ls_jax.studies import accuracy, distillation
 from ls_jax.studies.common import records as results
-from ls_jax.training.students import Teacher
+from ls_jax.training.students import Taught
 
 BySeed = Mapping[int, float]
-
-
-class Taught(NamedTuple):
-    """What one teacher predicts on one split."""
-    teacher: Teacher
-    split: str
-    logits: Float[np.ndarray, "examples classes"]
-    labels: Int[np.ndarray, " examples"]
 
 
 class Condition(NamedTuple):

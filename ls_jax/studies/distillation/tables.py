@@ -1,6 +1,6 @@
 """Distillation's tables: errors of teachers and students, beside the paper's where the run is its MNIST experiment, and the measures.
 
-A table is [caption, header row, rows...], all text, as `accuracy.cells` gives.
+A table is [caption, header row, rows...], all text, as `accuracy.tables.cells` gives.
 """
 from collections.abc import Sequence
 from typing import Any

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from ls_jax import models
 from ls_jax.data import Pictures, Split, memory, order
 from ls_jax.devices import mesh as meshes
+from ls_jax.devices.layout import over_mesh
 from ls_jax.studies import representation
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import triples
@@ -60,7 +61,7 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept
 
 def checkpoints(this: Run, workdir: pathlib.Path) -> Iterator[tuple[int, list[State]]]:
     """(step, state as slots) of the initial networks, which the seeds give, and of each good checkpoint that is kept."""
-    yield 0, sweep.over_mesh(this.steps.init, this.layout, (meshes.MEMBER,), meshes.MEMBER)(this.hypers())
+    yield 0, over_mesh(this.steps.init, this.layout, (meshes.MEMBER,), meshes.MEMBER)(this.hypers())
     held = Checkpoints(workdir)
     for step in held.steps():
         if step % this.config.checkpoint.keep_every == 0 or step == this.config.steps:
@@ -105,8 +106,8 @@ class Views:
             first = jax.tree.map(lambda x: x[0], (views, ids))
             return each(first)[None] if len(views) == 1 else lax.map(each, (views, ids))
 
-        self._program = sweep.over_mesh(several, this.layout, (meshes.MEMBER, meshes.MEMBER, meshes.SHARED, meshes.BLOCKS, meshes.SHARED),
-                                        meshes.STEPS)
+        self._program = over_mesh(several, this.layout, (meshes.MEMBER, meshes.MEMBER, meshes.SHARED, meshes.BLOCKS, meshes.SHARED),
+                                  meshes.STEPS)
         self._hypers = this.hypers()
 
     def __call__(self, states: list[Any], index: Int[np.ndarray, " examples"], arrays: Any,

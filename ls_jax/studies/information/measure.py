@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from scipy.special import digamma
 
 from ls_jax import checked
-from ls_jax.studies.projection import blocks
+from ls_jax.studies.common.blocks import blocks
 
 NODES = np.arange(-9.0, 9.01, 0.25)  # of the quadrature, in standard deviations: the rest of a normal is 2e-19
 

@@ -1,20 +1,17 @@
 """Penultimate activations on the plane through three class templates (Section 2, Figure 1)."""
 from ls_jax.studies.projection.measure import (
     ALL,
-    BLOCK,
     EXAMPLES,
     QUANTITIES,
-    blocks,
     measure_all,
     numbers,
     project,
-    run,
     template_plane,
     template_span,
     templates,
 )
 
 __all__ = [
-    "ALL", "BLOCK", "EXAMPLES", "QUANTITIES", "blocks", "measure_all", "numbers", "project", "run", "template_plane",
-    "template_span", "templates",
+    "ALL", "EXAMPLES", "QUANTITIES", "measure_all", "numbers", "project", "template_plane", "template_span",
+    "templates",
 ]

@@ -26,7 +26,6 @@ have examples, before the root and the ratio. Each average then needs no loop ov
 - the variance of two numbers is (s_b - s_c)²/2, whose mean over all pairs is the sample variance of all m-1.
 """
 import math
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,14 +34,12 @@ from jaxtyping import Float, Real
 from scipy import sparse
 
 from ls_jax import checked
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common.blocks import blocks
 from ls_jax.studies.common.triples import Triple
-from ls_jax.workdir import predictions
 
 QUANTITIES = ("spread ratio", "centroid variation", "wrong-class spread", "centroid distance")
 ALL = "all triples"
 EXAMPLES = 100    # of each class in a figure, as the paper
-BLOCK = 1 << 22  # numbers in a block of logits or features, which is read and held as float64
 
 
 def templates(kernel: Real[np.ndarray, "features classes"], bias: Real[np.ndarray, " classes"] | None,
@@ -139,28 +136,6 @@ def numbers(arrays: Mapping[str, Any], classes: Triple | None = None) -> dict[st
                                  _ratio(math.sqrt(np.mean(variance / count)), np.mean(gap / count)), math.sqrt(mean_square))))
 
 
-def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triples: Sequence[Triple]) -> list[results.Record]:
-    """Records of every quantity, split and smoothing, for each triple and for all at once, from the predictions on disk.
-
-    Records have the field `classes`, the triple's class names or "all triples". One file is in memory at a time. What
-    cannot be measured (too few classes, templates on a line, a gap of zero, features that were not kept) is left out.
-
-    Args:
-        workdir: where predictions/ is.
-        rows: the members' hyper-parameters.
-        triples: class ids.
-    """
-    measured: dict[tuple, list[tuple[Mapping[str, Any], float]]] = {}
-    for split, member, arrays in predictions.every(workdir, len(rows)):
-        shown = predictions.shown(workdir, split, member)
-        found = [*(measure_all(shown, triples) if shown else ()), *(measure_all(arrays, [None]) if "features" in arrays else ())]
-        for classes, quantity, value in found:
-            measured.setdefault((split, classes, quantity), []).append((rows[member], value))
-    return [{**record, "classes": classes if classes == ALL else list(classes)}
-            for (split, classes, quantity), found in measured.items()
-            for record in results.summarize("projection", quantity, split, *zip(*found))]
-
-
 def measure_all(arrays: Mapping[str, Any], triples: Sequence[Triple | None]) -> Iterator[tuple[Any, str, float]]:
     """(class names or "all triples", quantity, value) of one member on one split, of all that can be measured; None: all triples."""
     names = [str(name) for name in arrays["class_names"]]
@@ -172,12 +147,6 @@ def measure_all(arrays: Mapping[str, Any], triples: Sequence[Triple | None]) -> 
             continue
         classes = ALL if triple is None else tuple(names[k] for k in triple)
         yield from ((classes, quantity, value) for quantity, value in found.items() if math.isfinite(value))
-
-
-def blocks(examples: int, width: int) -> Iterator[slice]:
-    """Slices that cover so many rows of so many numbers, a block at a time."""
-    step = max(1, BLOCK // width)
-    return (slice(start, min(start + step, examples)) for start in range(0, examples, step))
 
 
 def _templates_of(kernel, bias, classes):

@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from ls_jax import checked
-from ls_jax.studies.common import class_statistics, streaming
-from ls_jax.studies.common.class_statistics import ClassStatistics
-from ls_jax.studies.projection import blocks
+from ls_jax.studies.common import class_statistics
+from ls_jax.studies.common.blocks import blocks
+from ls_jax.studies.common.class_statistics import ClassStatistics, stability
 from ls_jax.studies.representation import neural_collapse
 
 
@@ -49,20 +49,6 @@ def class_separation(statistics: ClassStatistics) -> float:
     within = 1 - np.mean(np.sum(statistics.directions ** 2, axis=1))
     total = 1 - np.sum(np.mean(statistics.directions, axis=0) ** 2)
     return float(1 - within / total) if total > 0 else math.nan
-
-
-def stability(logits: Any, labels: Int[np.ndarray, " examples"], temperature: float = 1.0) -> float:
-    """S of logits [N, K], at most 1: 1 where all examples of a class get the same probabilities."""
-    logits, labels = checked.member(logits, labels)
-    classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
-    total, square = np.zeros((len(classes), logits.shape[1])), np.zeros(len(classes))
-    for rows in blocks(len(position), logits.shape[1]):
-        _, _, exponential, others = streaming.softmax(checked.doubles(logits[rows], "logits"), temperature)
-        probabilities = exponential / (1 + others)[:, None]
-        of_class = class_statistics.indicator(position[rows], len(classes))
-        total += of_class @ probabilities
-        square += of_class @ np.sum(probabilities ** 2, axis=1)
-    return float(1 - np.mean(np.maximum(square / count - np.sum((total / count[:, None]) ** 2, axis=1), 0)))
 
 
 def effective_rank(matrix: Float[np.ndarray, "rows columns"]) -> float:

@@ -1,13 +1,11 @@
 """Translation quality, likelihood and calibration against the softmax temperature (Figure 4)."""
-from ls_jax.studies.translation.bleu import (
-    BUCKET,
-    Hypotheses,
-    Translator,
-    beam_search,
-    scores,
-    signatures,
+from ls_jax.studies.translation.measure import (
+    BINS,
+    Curve,
+    Translated,
+    expected_calibration_error,
 )
 
 __all__ = [
-    "BUCKET", "Hypotheses", "Translator", "beam_search", "scores", "signatures",
+    "BINS", "Curve", "Translated", "expected_calibration_error",
 ]

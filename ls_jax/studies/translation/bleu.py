@@ -1,59 +1,8 @@
-"""Sentences through a trained Transformer by beam search, and how good the translations are: BLEU and chrF by sacrebleu.
-
-`beam_search` is `ls_jax.models.decoding`'s.
-"""
+"""How good translations are: BLEU and chrF by sacrebleu."""
 import functools
 from collections.abc import Sequence
-from typing import Any
 
-import jax
-import numpy as np
-from flax import nnx
-
-from ls_jax.data.text.tokens import PADDING
 from ls_jax.errors import UserError
-from ls_jax.models.decoding import Hypotheses, beam_search
-
-__all__ = ["Hypotheses", "Translator", "beam_search", "scores", "signatures"]
-
-BUCKET = 32  # sources are padded to multiples of so many tokens, so that few programs serve all
-
-
-class Translator:
-    """Translates lists of ids with any weights of one network; a program serves all weights, temperatures and penalties.
-
-    Args:
-        graphdef: the graph definition of a `Transformer`.
-        beams: beam width; 1 is greedy.
-        extra: a translation has at most so many tokens more than its source, both with END (Vaswani et al. 2017: 50).
-        batch: sentences translated together.
-    """
-
-    def __init__(self, graphdef: Any, *, beams: int = 4, extra: int = 50, batch: int = 64):
-        self.graphdef, self.beams, self.extra, self.batch = graphdef, beams, extra, batch
-
-    def __call__(self, params: Any, sources: Sequence[Sequence[int]], *, length_penalty: float = 0.6,
-                 temperature: float = 1.0) -> list[np.ndarray]:
-        """The ids of each source's translation, END included where it ended by itself, in the order of the sources.
-
-        Sources end in END. Those of similar lengths are translated together, which changes no result.
-        """
-        network = nnx.merge(self.graphdef, jax.device_put(params))
-        lengths = np.array([len(source) for source in sources], np.int32)
-        order, results = np.argsort(-lengths, kind="stable"), [np.zeros(0, np.int32)] * len(sources)
-        batch = min(self.batch, len(sources))
-        for start in range(0, len(sources), self.batch):
-            rows = order[start:start + batch]
-            padded = np.full((batch, -(-lengths[rows[0]] // BUCKET) * BUCKET), PADDING, np.int32)
-            for row, which in enumerate(rows):
-                padded[row, :lengths[which]] = sources[which]
-            limits = np.zeros(batch, np.int32)
-            limits[:len(rows)] = lengths[rows] + self.extra
-            found = beam_search(network, padded, limits, steps=padded.shape[1] + self.extra, beams=self.beams,
-                                length_penalty=length_penalty, temperature=temperature)
-            for which, ids in zip(rows, found.ids):
-                results[which] = np.trim_zeros(ids, "b")
-        return results
 
 
 def scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:

@@ -12,10 +12,12 @@ from jaxtyping import Array, Bool, Float, Int
 from ls_jax import losses
 from ls_jax.data import Dataset, memory, order
 from ls_jax.devices import mesh as meshes
+from ls_jax.devices.layout import over_mesh
+from ls_jax.models.translator import Translator
 from ls_jax.studies.common import records as results
-from ls_jax.studies.translation import Translator, scores, signatures
 from ls_jax.studies.translation import records as translation_records
-from ls_jax.studies.translation.records import BINS, Curve, Translated
+from ls_jax.studies.translation.bleu import scores, signatures
+from ls_jax.studies.translation.measure import BINS, Curve, Translated
 from ls_jax.training import step, sweep
 from ls_jax.training.loop import Run
 from ls_jax.workdir import files
@@ -75,7 +77,7 @@ def _curves(this, states) -> Iterator[tuple[str, np.ndarray, tuple[np.ndarray, .
         counted = mask[:, None] & batch.counted
         return lax.psum(lax.map(lambda each: curve(logits, batch.labels, counted, each), temperatures), "data")
 
-    program = sweep.over_mesh(measure, this.layout, (meshes.MEMBER, meshes.SHARED, meshes.ROWS, meshes.ROWS, meshes.SHARED), meshes.MEMBER)
+    program = over_mesh(measure, this.layout, (meshes.MEMBER, meshes.SHARED, meshes.ROWS, meshes.ROWS, meshes.SHARED), meshes.MEMBER)
     for name, split in this.dataset.splits.items():
         if name == "train":
             continue

@@ -1,41 +1,13 @@
 """The translation study's records: likelihood, calibration and translation quality against the softmax temperature (Figure 4)."""
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ls_jax.studies.common import records as results
+from ls_jax.studies.translation.measure import BINS, Curve, Translated, expected_calibration_error
 
-BINS = 15
 STUDY = "translation"
-
-
-class Curve(NamedTuple):
-    """One member's next tokens on one split at every temperature: sums over all tokens, the correct prefix given."""
-    split: str
-    row: Mapping[str, Any]  # its hyper-parameters
-    temperatures: Float[np.ndarray, " temperatures"]
-    nll: Float[np.ndarray, " temperatures"]
-    count: Float[np.ndarray, "temperatures bins"]       # tokens by bins of confidence, (lo, hi] ...
-    confidence: Float[np.ndarray, "temperatures bins"]  # ... the sums of their confidence ...
-    correct: Float[np.ndarray, "temperatures bins"]     # ... and how many are right
-
-
-class Translated(NamedTuple):
-    """One member's translations of one file."""
-    split: str
-    file: str
-    row: Mapping[str, Any]
-    beams: int
-    temperature: float
-    sentences: int
-    scores: Mapping[str, float]
-
-
-def expected_calibration_error(curve: Curve) -> Float[np.ndarray, " temperatures"]:
-    """ECE at every temperature: Σ |confidence - correct| over the bins, per token."""
-    return np.abs(curve.confidence - curve.correct).sum(axis=1) / curve.count.sum(axis=1)
 
 
 def run(curves: Sequence[Curve], translated: Sequence[Translated], signatures: Mapping[str, str]) -> list[results.Record]:

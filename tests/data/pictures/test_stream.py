@@ -13,8 +13,8 @@ from ls_jax.data import feed, memory, order
 from ls_jax.data.pictures import stream
 from ls_jax.data.pictures.jpeg import central_box, picture, random_box
 from ls_jax.devices import mesh as meshes
+from ls_jax.devices.layout import Layout
 from ls_jax.errors import UserError
-from ls_jax.training import sweep
 from tests.data.test_data import write_build
 
 pytest.importorskip("simplejpeg", reason="decodes JPEGs: pip install -e '.[imagenet]'")
@@ -186,7 +186,7 @@ def test_too_many_damaged_pictures_end_the_run():
 
 
 def test_the_feed_is_the_same_from_any_step_on_and_shares_the_pictures_of_a_seed(split):
-    layout = sweep.Layout(meshes.make(1, 2, 2, 4), 2, "unroll")
+    layout = Layout(meshes.make(1, 2, 2, 4), 2, "unroll")
     arrays = memory.place(split, layout.mesh)
     start = lambda first: feed.training(layout, arrays, np.array([3, 3], np.int32), len(split), 4, first, 6, lambda step: 1)
     batches = list(start(0))
@@ -201,7 +201,7 @@ def test_the_feed_is_the_same_from_any_step_on_and_shares_the_pictures_of_a_seed
 
 
 def test_evaluation_gives_every_example_once(split):
-    layout = sweep.Layout(meshes.make(1, 2, 1, 4), 1, "unroll")
+    layout = Layout(meshes.make(1, 2, 1, 4), 1, "unroll")
     arrays, index = memory.place(split, layout.mesh), np.arange(10, dtype=np.int32)
     seen = [(np.asarray(given.ids)[mask], np.asarray(given.inputs)[mask]) for given, _, mask in feed.evaluation(layout, arrays, index, 4)]
     np.testing.assert_array_equal(np.concatenate([ids for ids, _ in seen]), index)

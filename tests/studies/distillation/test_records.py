@@ -5,8 +5,9 @@ import pytest
 from ls_jax import config as configs
 from ls_jax.errors import UserError
 from ls_jax.report.distillation import section
-from ls_jax.studies import accuracy, distillation
+from ls_jax.studies import distillation
 from ls_jax.studies import registry as paper_claims
+from ls_jax.studies.accuracy import records as accuracy_records
 from ls_jax.studies.distillation import plots as distillation_plots
 from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.studies.distillation import tables as distillation_tables
@@ -169,12 +170,12 @@ def made_up(config, gain):
     rng = np.random.default_rng(0)
     rows = students.rows(config)
     measured = [("test", row, {"accuracy": gain(row) + 1e-3 * rng.normal(), "nll": 1.0, "examples": 500}) for row in rows]
-    records = accuracy.run(measured)
+    records = accuracy_records.run(measured)
     taught = []
     for teacher in students.roster(config):
         logits, labels = sample(seed=teacher.seed)
         for split in ("train", "test"):
-            taught.append(distillation_records.Taught(teacher, split, logits * (1 - teacher.alpha), labels))
+            taught.append(students.Taught(teacher, split, logits * (1 - teacher.alpha), labels))
     features = rng.normal(size=(300, 8)) + 5 * rng.normal(size=(CLASSES, 8))[np.arange(300) % CLASSES]
     return records + distillation_records.run(taught, rows, records, lambda member, split: (
         features * (1 + 0.1 * rng.normal(size=8)), np.arange(300) % CLASSES))

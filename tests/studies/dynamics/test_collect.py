@@ -9,6 +9,7 @@ import pytest
 from ls_jax import data
 from ls_jax.data import memory
 from ls_jax.devices import mesh
+from ls_jax.devices.layout import over_mesh
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
 from ls_jax.studies import representation
@@ -32,7 +33,7 @@ def shifted(tiny):
 
 def started(config):
     run = train.setup(config, data.load(config.data))
-    states = sweep.over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     return run, states, memory.place(run.dataset.splits["train"], run.layout.mesh)
 
 

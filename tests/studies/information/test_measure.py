@@ -101,7 +101,7 @@ def test_quadrature_in_blocks_and_at_the_extremes(monkeypatch):
     rng = np.random.default_rng(0)
     means = np.concatenate([rng.normal(size=40), 500 + 30 * rng.normal(size=40)])
     whole = information.mixture_information(means, 0.7)
-    monkeypatch.setattr("ls_jax.studies.projection.measure.BLOCK", 1 << 14)
+    monkeypatch.setattr("ls_jax.studies.common.blocks.BLOCK", 1 << 14)
     assert information.mixture_information(means, 0.7) == pytest.approx(whole, abs=1e-12)
     assert information.mixture_information(1e4 * np.arange(600), 1.0) == pytest.approx(math.log(600), abs=1e-12)
     assert information.mixture_information(40.0 * CLASSES, 1.0) == pytest.approx(math.log(2), abs=1e-12)

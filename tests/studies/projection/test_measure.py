@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from ls_jax.studies import projection
-from ls_jax.training.evaluate import Predictions
+from ls_jax.studies.projection import records as projection_records
 from ls_jax.workdir import predictions
+from ls_jax.workdir.predictions import Predictions
 
 CLASSES = (4, 0, 2)
 
@@ -200,7 +201,7 @@ def test_all_triples_leave_out_classes_without_examples():
 def test_blocks_do_not_matter(classes, monkeypatch):
     arrays = network()
     whole = projection.numbers(arrays, classes)
-    monkeypatch.setattr(projection.measure, "BLOCK", 56)  # 7 examples
+    monkeypatch.setattr("ls_jax.studies.common.blocks.BLOCK", 56)  # 7 examples
     assert projection.numbers(arrays, classes) == pytest.approx(whole, rel=1e-12)
 
 
@@ -232,7 +233,7 @@ NAMES = tuple("abcdef")
 
 def test_run_gives_records_by_split_smoothing_and_triple(tmp_path):
     write_predictions(tmp_path, ROWS, NAMES, leave_out=(1,))
-    records = projection.run(tmp_path, ROWS, [CLASSES, (0, 1, 2)])
+    records = projection_records.run(tmp_path, ROWS, [CLASSES, (0, 1, 2)])
     means = [record for record in records if "difference" not in record["quantity"]]
     assert len(means) == 2 * 2 * 3 * len(projection.QUANTITIES)
     record, = [record for record in means if (record["split"], record["alpha"], record["classes"], record["quantity"]) == (
@@ -249,5 +250,5 @@ def test_run_leaves_out_what_cannot_be_measured(tmp_path):
     arrays["kernel"][:] = arrays["bias"][:] = 0
     predicted = Predictions(arrays["logits"] * 0, arrays["features"], arrays["labels"], np.arange(60))
     predictions.save(tmp_path, "test", 0, predicted, arrays, NAMES)
-    record, = projection.run(tmp_path, ROWS[:1], [CLASSES])
+    record, = projection_records.run(tmp_path, ROWS[:1], [CLASSES])
     assert (record["quantity"], record["classes"], record["mean"]) == ("centroid distance", projection.ALL, 0.0)

@@ -6,8 +6,8 @@ from PIL import Image
 from ls_jax.studies import projection
 from ls_jax.studies.common import plots
 from ls_jax.studies.projection import plots as projection_plot
-from ls_jax.training.evaluate import Predictions
 from ls_jax.workdir import predictions
+from ls_jax.workdir.predictions import Predictions
 
 ROWS = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.05, 0.2) for seed in (0, 1)]
 NAMES = ("cat", "dog", "ship", "truck")

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial import distance
 from scipy.special import softmax
 
-from ls_jax.studies import projection, representation
+from ls_jax.studies import representation
 from ls_jax.studies.common import class_statistics
 from ls_jax.studies.representation import neural_collapse
 from ls_jax.workdir import npz_map
@@ -36,7 +36,7 @@ def simplex(classes=6, dimensions=9, each=4, scale=3.0, shift=2.0):
 @pytest.fixture(params=[None, 21, 64], ids=["whole", "rows by threes", "blocks"])
 def arrays(request, monkeypatch):
     if request.param:
-        monkeypatch.setattr(projection.measure, "BLOCK", request.param)
+        monkeypatch.setattr("ls_jax.studies.common.blocks.BLOCK", request.param)
     return network()
 
 
@@ -170,7 +170,7 @@ def test_what_cannot_be_measured_is_left_out():
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(projection.measure, "BLOCK", 1 << 14)
+    monkeypatch.setattr("ls_jax.studies.common.blocks.BLOCK", 1 << 14)
     arrays = network(examples=20_000, classes=20, dimensions=24)
     np.savez(tmp_path / "net.npz", **arrays)
     size, expected = arrays["features"].nbytes + arrays["logits"].nbytes, representation.measure_all(arrays)

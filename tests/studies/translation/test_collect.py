@@ -13,11 +13,11 @@ from ls_jax.errors import UserError
 from ls_jax.modes import experiment, translate
 from ls_jax.studies import calibration
 from ls_jax.studies import registry as paper_claims
-from ls_jax.studies import translation as study
 from ls_jax.studies.calibration import scores
+from ls_jax.studies.translation import bleu
 from ls_jax.studies.translation import collect as translation_study
 from ls_jax.studies.translation import records as translation_records
-from ls_jax.studies.translation.records import BINS, Curve, Translated
+from ls_jax.studies.translation.measure import BINS, Curve, Translated
 
 GRID = (0.5, 1.0, 2.0)
 
@@ -108,7 +108,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_missing_sacrebleu_is_told_before_the_training(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
-    study._metrics.cache_clear()
+    bleu._metrics.cache_clear()
     translation_study.check(types.SimpleNamespace(text=None))
     with pytest.raises(UserError, match="BLEU needs sacrebleu: pip install"):
         translation_study.check(types.SimpleNamespace(text="some"))

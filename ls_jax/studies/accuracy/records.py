@@ -1,0 +1,18 @@
+"""The accuracy study's records: every measure of a run's members, over seeds."""
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ls_jax.studies.accuracy.measure import MEASURES
+from ls_jax.studies.common import records as results
+
+
+def run(measured: Sequence[tuple[str, Mapping[str, Any], Mapping[str, float]]]) -> list[results.Record]:
+    """Records from (split, a member's hyper-parameters, {measure: value, "examples": count}), grouped over seeds."""
+    records = []
+    for split in dict.fromkeys(split for split, _, _ in measured):
+        here = [(row, values) for of, row, values in measured if of == split]
+        for quantity in MEASURES:
+            found = results.summarize("accuracy", quantity, split, [row for row, _ in here],
+                                      [values[quantity] for _, values in here])
+            records += [{**record, "examples": here[0][1]["examples"]} for record in found]
+    return records

@@ -1,0 +1,31 @@
+"""The projection study's records, from the predictions that a workdir holds."""
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ls_jax.studies.common import records as results
+from ls_jax.studies.common.triples import Triple
+from ls_jax.studies.projection.measure import ALL, measure_all
+from ls_jax.workdir import predictions
+
+
+def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triples: Sequence[Triple]) -> list[results.Record]:
+    """Records of every quantity, split and smoothing, for each triple and for all at once, from the predictions on disk.
+
+    Records have the field `classes`, the triple's class names or "all triples". One file is in memory at a time. What
+    cannot be measured (too few classes, templates on a line, a gap of zero, features that were not kept) is left out.
+
+    Args:
+        workdir: where predictions/ is.
+        rows: the members' hyper-parameters.
+        triples: class ids.
+    """
+    measured: dict[tuple, list[tuple[Mapping[str, Any], float]]] = {}
+    for split, member, arrays in predictions.every(workdir, len(rows)):
+        shown = predictions.shown(workdir, split, member)
+        found = [*(measure_all(shown, triples) if shown else ()), *(measure_all(arrays, [None]) if "features" in arrays else ())]
+        for classes, quantity, value in found:
+            measured.setdefault((split, classes, quantity), []).append((rows[member], value))
+    return [{**record, "classes": classes if classes == ALL else list(classes)}
+            for (split, classes, quantity), found in measured.items()
+            for record in results.summarize("projection", quantity, split, *zip(*found))]
