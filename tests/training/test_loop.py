@@ -1,12 +1,10 @@
 """The loop: killed and resumed, stopped, diverged, continued elsewhere; the workdir it leaves."""
 import json
 import os
-import pathlib
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,51 +14,15 @@ from ls_jax.errors import UserError
 from ls_jax.modes import experiment
 from ls_jax.training import loop as train
 from ls_jax.workdir import checkpoint, log
+from tests.runs import ROOT, assert_rows_close, environment, finish, same_states, wait_for_step
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_mlp.py:smoke", "--config.steps=300", "--config.batch_size=8",
            "--config.checkpoint.every=7", "--config.log.every=10", "--config.evaluate.every=50", "--mode=train"]
-
-
-def same_states(a, b):
-    """Whether two workdirs' last checkpoints are equal to the last bit."""
-    (step_a, state_a, _), (step_b, state_b, _) = (checkpoint.Checkpoints(w).load() for w in (a, b))
-    import jax
-    jax.tree.map(np.testing.assert_array_equal, state_a, state_b)
-    return step_a == step_b
-
-
-def assert_rows_close(ours, theirs, until=60):
-    """The same rows, to float tolerance in the first steps (later, rounding has grown by momentum and kinks)."""
-    for one, other in zip(log.read_metrics(ours), log.read_metrics(theirs), strict=True):
-        assert [one[name] for name in ("step", "member", "split")] == [other[name] for name in ("step", "member", "split")]
-        if one["step"] <= until:
-            assert one["loss"] == pytest.approx(other["loss"], rel=2e-3)
-
-
-def environment(devices=1):
-    return {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
 
 
 def start(workdir, *more, devices=1):
     return subprocess.Popen([*COMMAND, f"--workdir={workdir}", *more], cwd=ROOT, env=environment(devices),
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finish(process, code=0, seconds=240):
-    output, _ = process.communicate(timeout=seconds)
-    assert process.returncode == code, output
-    return output
-
-
-def wait_for_step(workdir, step, seconds=120):
-    """Until the run has logged `step`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if any(row["step"] >= step for row in log.read_metrics(workdir)):
-            return
-        time.sleep(0.02)
-    raise TimeoutError(f"{workdir} never reached step {step}")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from ls_jax.studies.common import records as results
 from ls_jax.training import loop as train
 from ls_jax.training import students, sweep, teachers
 from ls_jax.workdir import checkpoint, log
-from tests.training.test_loop import ROOT, environment, finish, same_states, wait_for_step
+from tests.runs import ROOT, environment, finish, same_states, wait_for_step
 
 COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_distill.py:smoke", "--mode=train", "--config.steps=200",
            "--config.checkpoint.every=7", "--config.distill.teachers.mlp.steps=200", "--config.distill.teachers.mlp.checkpoint.every=7",

@@ -15,22 +15,10 @@ from ls_jax.data.pictures.jpeg import central_box, picture, random_box
 from ls_jax.devices import mesh as meshes
 from ls_jax.devices.layout import Layout
 from ls_jax.errors import UserError
-from tests.data.test_data import write_build
+from tests.builds import encode, smooth, write_build
 
 pytest.importorskip("simplejpeg", reason="decodes JPEGs: pip install -e '.[imagenet]'")
 CROP = ml_collections.FrozenConfigDict(dict(area=(0.2, 1.0), aspect=(0.75, 1.33), central=0.875))
-
-
-def smooth(height, width, seed=0):
-    """A picture without detail, which survives JPEG and resizing."""
-    rng = np.random.default_rng(seed)
-    return np.asarray(Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def encode(pixels, mode="RGB", kind="JPEG"):
-    file = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(file, kind, **(dict(quality=95) if kind == "JPEG" else {}))
-    return file.getvalue()
 
 
 class Source:

@@ -18,9 +18,8 @@ from ls_jax.studies.common import records as results
 from ls_jax.training import evaluate, sweep, teachers
 from ls_jax.training import loop as train
 from ls_jax.workdir import checkpoint, log, predictions
-from tests.data.pictures.test_stream import encode, smooth
-from tests.data.test_data import write_build
-from tests.training.test_loop import ROOT, assert_rows_close, environment, finish, same_states, wait_for_step
+from tests.builds import encode, smooth, write_build
+from tests.runs import ROOT, assert_rows_close, environment, finish, same_states, wait_for_step
 
 pytest.importorskip("simplejpeg", reason="decodes JPEGs: pip install -e '.[imagenet]'")
 SIZES = {"train": 27, "validation": 11}

@@ -8,22 +8,9 @@ from hypothesis import strategies as st
 from ls_jax.studies import calibration
 from ls_jax.studies.calibration import binning, bootstrap
 from ls_jax.studies.common import streaming
+from tests.logits import adversarial, sample, softmax
 
 PEERS = "compares with {}: pip install -e '.[peers]'"
-
-
-def softmax(logits):
-    exponential = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponential / exponential.sum(axis=-1, keepdims=True)
-
-
-def sample(examples=3000, classes=10, scale=3.0, factor=1.0, seed=0):
-    """Logits whose softmax at temperature `factor` is what the labels are drawn from."""
-    rng = np.random.default_rng(seed)
-    logits = scale * rng.normal(size=(examples, classes))
-    cumulative = np.cumsum(softmax(logits), axis=-1)
-    labels = np.minimum((cumulative < rng.random((examples, 1))).sum(axis=-1), classes - 1)
-    return factor * logits, labels.astype(np.int32)
 
 
 def by_loop(confidence, correct, edges, norm="l1"):
@@ -44,17 +31,6 @@ def test_equals_the_textbook(norm, bins):
     confidence, correct = softmax(logits).max(-1), logits.argmax(-1) == labels
     expected = by_loop(confidence, correct, np.linspace(0, 1, bins + 1), norm)
     assert calibration.expected_calibration_error(logits, labels, bins, norm=norm) == pytest.approx(expected, abs=1e-12)
-
-
-@st.composite
-def adversarial(draw):
-    """Logits with ties, saturation, masked classes, infinities and constant rows; few examples or many, float32 or float64."""
-    examples, classes = draw(st.integers(1, 40)), draw(st.integers(1, 7))
-    value = st.sampled_from([0.0, 0.0, 1.0, -2.5, 30.0, 800.0, -1e30, -np.inf, np.inf]) | st.floats(-20, 20, width=32)
-    logits = np.array(draw(st.lists(st.lists(value, min_size=classes, max_size=classes), min_size=examples, max_size=examples)))
-    logits[:, 0] = np.where(np.isneginf(logits).all(-1), 0.0, logits[:, 0])
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
-    return logits.astype(dtype), np.array(draw(st.lists(st.integers(0, classes - 1), min_size=examples, max_size=examples)))
 
 
 def exact_confidence(logits):

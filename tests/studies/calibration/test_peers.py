@@ -8,7 +8,7 @@ import pytest
 from ls_jax.studies import calibration
 from ls_jax.studies.calibration import binning, scores
 from ls_jax.studies.common import streaming
-from tests.studies.calibration.test_measure import sample, softmax
+from tests.logits import sample, softmax
 
 REASON = "compares with a library of the extra: pip install -e '.[peers]'"
 

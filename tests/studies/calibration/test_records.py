@@ -11,7 +11,7 @@ from ls_jax.studies.calibration import records as calibration_records
 from ls_jax.studies.calibration import tables as calibration_tables
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
-from tests.studies.calibration.test_measure import sample
+from tests.logits import sample
 
 ALPHAS, SEEDS, FACTORS = (0.0, 0.1, 0.3), (0, 1), {0.0: 2.0, 0.1: 1.0, 0.3: 0.5}
 

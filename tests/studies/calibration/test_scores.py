@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from ls_jax.studies import accuracy
 from ls_jax.studies.calibration import scores
 from ls_jax.studies.common import streaming
-from tests.studies.calibration.test_measure import adversarial, sample, softmax
+from tests.logits import adversarial, sample, softmax
 
 
 def test_nll_and_brier_are_their_definitions():

@@ -8,7 +8,7 @@ from scipy import optimize, special
 from ls_jax.studies import calibration
 from ls_jax.studies.calibration import temperature
 from ls_jax.studies.common import streaming
-from tests.studies.calibration.test_measure import adversarial, sample, softmax
+from tests.logits import adversarial, sample, softmax
 
 
 def nll(logits, labels, t):

@@ -20,7 +20,7 @@ from ls_jax.studies.information import records as information_records
 from ls_jax.studies.representation import records as representation_records
 from ls_jax.training import loop as train
 from ls_jax.training import rng, sweep
-from tests.studies.information.test_measure import CLASSES, collapsed_draws
+from tests.logits import CLASSES, collapsed_draws
 
 
 @pytest.fixture

@@ -7,15 +7,9 @@ from scipy import integrate, stats
 from scipy.special import digamma
 
 from ls_jax.studies import information
+from tests.logits import CLASSES, collapsed_draws
 
 REASON = "compares with a library of the extra: pip install -e '.[peers]'"
-CLASSES = np.repeat([0, 1], 300)
-
-
-def collapsed_draws(views, seed=0, members=()):
-    """Two clusters, 300 examples each, that say their class and nothing else; the last view is kept back as a fresh draw."""
-    draws = np.random.default_rng(seed).normal(size=(*members, 600, views + 1)) + 40.0 * CLASSES[:, None]
-    return draws[..., :-1], draws[..., -1]
 
 
 def separated_draws(views, seed=0, gap=60.0):

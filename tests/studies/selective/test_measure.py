@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ls_jax.studies import selective
 from ls_jax.studies.common import streaming
-from tests.studies.calibration.test_measure import sample
+from tests.logits import sample
 
 
 def area_by_orders(score, correct):
