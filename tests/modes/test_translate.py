@@ -1,6 +1,11 @@
 """Lines in, lines out: by the right network, in their order, and one line about what cannot be translated."""
 import io
 import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -16,6 +21,7 @@ from ls_jax.workdir.checkpoint import Checkpoints
 
 pytest.importorskip("sentencepiece", reason="text needs SentencePiece: pip install -e '.[translation]'")
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 LINES = ["one two three", "four", "", "seven eight nine nine nine", "   ", "five six", "one"]
 
 
@@ -101,3 +107,13 @@ def test_a_workdir_that_cannot_translate_is_told(workdir, tmp_path):
     told("holds no checkpoint to translate with: train first", tmp_path)
     (tmp_path / "checkpoints").symlink_to(workdir / "checkpoints")
     told("vocabulary.model is missing", tmp_path)
+
+
+def test_ctrl_c_while_it_waits_for_lines(workdir):
+    process = subprocess.Popen([sys.executable, "-m", "ls_jax.main", "--mode=translate", f"--workdir={workdir}"], text=True,
+                               cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    assert process.stderr.readline().startswith("translating with")
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "ls_jax: stopped by SIGINT; run the same command again to finish\n")
+    assert process.returncode == 130
