@@ -39,7 +39,7 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let JAX find the other p
 
 
 def main(argv: list[str], work: Callable[..., None] | None = None) -> None:
-    """Run the command; bad input ends it with one line and exit status 2, a signal with one line, 128 + its number, and the state saved.
+    """Run the command; one line ends it on bad input, with status 2, and on a signal, with 128 + its number.
 
     Another command with the same flags passes its `work(arguments, workdir, config)`; the config is None where none is named.
     """

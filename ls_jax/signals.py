@@ -1,8 +1,9 @@
-"""SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal closes): the first ends a command in order, a second ends it at once.
+"""SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal closes): the first ends a command in order, a second at once.
 
-A command calls `install` before its other imports. A signal then ends the process with one line and the status 128 + its number: at
-once, or, within `unwinding`, by an `Interrupted`, so that every `with` block closes what it has open. A `Hold` puts the first signal off.
-It also serves programs that import ls_jax: there Python's handlers stay, and SIGINT is a KeyboardInterrupt.
+A command calls `install` before its other imports. A signal then ends the process with one line and the status
+128 + its number: at once, or, within `unwinding`, by an `Interrupted`, so that every `with` block closes what it has
+open. A `Hold` puts the first signal off. It also serves programs that import ls_jax: there Python's handlers stay, and
+SIGINT is a KeyboardInterrupt.
 
 A signal that is ignored from the start (nohup), or that somebody else handles, is left alone.
 """
@@ -19,7 +20,8 @@ from ls_jax.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PARENT = "LS_JAX_PARENT"  # in the environment: the process that a command does not outlive
-REPEAT = 0.25  # seconds within which a signal that comes again is the same one: timeout(1) sends it to the process, then to its group
+# Seconds within which a signal that comes again is the same one: timeout(1) sends it to the process, then to its group.
+REPEAT = 0.25
 
 _unwinding = False            # whether a signal is raised
 _first = 0                    # the first signal, as the main thread sees it, which may be in a call of C for long
@@ -44,7 +46,7 @@ def install() -> None:
 
 @contextlib.contextmanager
 def unwinding() -> Iterator[None]:
-    """A `with` block that a signal ends by an `Interrupted`, for work that has something to close or to say when it ends.
+    """A `with` block that a signal ends by an `Interrupted`, for work that has something to close when it ends.
 
     Raises:
         Interrupted: a signal came, whatever a library made of it on its way.
@@ -65,7 +67,7 @@ def unwinding() -> Iterator[None]:
 
 
 def ignore() -> None:
-    """Let no signal change the status of this process, which has done its work: Python and JAX take a second to end."""
+    """Let no signal change the status of this process, which is done: Python and JAX take a second to end."""
     for number in SIGNALS:
         if signal.getsignal(number) is _handle:
             signal.signal(number, signal.SIG_IGN)
@@ -74,7 +76,8 @@ def ignore() -> None:
 class Hold:
     """A `with` block that the first signal does not end: `signal` is its number, and at the block's end it is raised.
 
-    A second one ends a command at once, and does in other programs what it did before. Only the main thread can hold signals.
+    A second one ends a command at once, and does in other programs what it did before. Only the main thread can hold
+    signals.
 
     Args:
         tell: called with the first signal's number when it comes.
@@ -86,8 +89,8 @@ class Hold:
 
     def __enter__(self) -> "Hold":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: handler for number in SIGNALS
-                              if (handler := signal.getsignal(number)) in (signal.SIG_DFL, signal.default_int_handler, _handle)}
+            ours = (signal.SIG_DFL, signal.default_int_handler, _handle)
+            self._previous = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) in ours}
             for number in self._previous:
                 signal.signal(number, self._keep)
         return self
@@ -136,7 +139,7 @@ def _handle(number: int, _: Any) -> None:
 
 
 def _raise_again(error: BaseException | None) -> bool:
-    """Whether a signal was raised where nothing can be, as in the garbage collector's callbacks; then it soon comes again."""
+    """Whether a signal was raised where nothing can be, as in a callback of the garbage collector; it comes again."""
     global _first, _came
     if error is None or error is not _raised:
         return False
@@ -146,14 +149,15 @@ def _raise_again(error: BaseException | None) -> bool:
 
 
 def _watch(reader: int) -> None:
-    """End the process where it need not unwind, and at a second signal, even while the main thread is in C, as in XLA's compiler."""
+    """End the process where it need not unwind, and at a second signal, even while XLA compiles in the main thread."""
     global _came
     while True:
         number = os.read(reader, 1)[0]
         if number not in SIGNALS:
             continue
         if _came is not None and time.monotonic() - _came > REPEAT:
-            _leave(f"ended at once by a second {_name(number)}; run the same command again to go on from what is saved", number)
+            _leave(f"ended at once by a second {_name(number)}; run the same command again to go on from what is saved",
+                   number)
         if _came is None and not _unwinding and not _first:
             _leave(_ended(number), number)
         _came = _came or time.monotonic()

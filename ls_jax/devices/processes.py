@@ -64,7 +64,7 @@ def together() -> Iterator[None]:
 
 
 def preemption() -> Callable[[int], None]:
-    """A function to call with a signal that this process had: JAX's preemption service then tells the other processes, if there are any."""
+    """A function to call with a signal that came: JAX's preemption service then tells the other processes, if any."""
     if jax.process_count() == 1:
         return lambda number: None
     notify = _preemption()

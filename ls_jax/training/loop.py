@@ -117,7 +117,7 @@ def train(run: Run, workdir: str) -> list[State]:
     """Train, or resume what the workdir holds; returns the final state as slots.
 
     Raises:
-        Interrupted: a signal came, and the state is saved; of SIGINT in a program that does not handle it, a KeyboardInterrupt.
+        Interrupted: a signal came, and the state is saved. In a notebook, SIGINT is a plain KeyboardInterrupt.
         UserError: a checkpoint cannot be written.
     """
     config, layout = run.config, run.layout
@@ -128,7 +128,7 @@ def train(run: Run, workdir: str) -> list[State]:
     train_step, reset = training_programs(run)
     held_out, stop = HeldOut(run), False
     with signals.Hold(processes.preemption()) as hold:
-        with checkpoints, log.Logs(workdir, run, first_step=step) as logs:  # at its end the last save is on the disk, or a UserError
+        with checkpoints, log.Logs(workdir, run, first_step=step) as logs:  # its end waits for the last save
             for steps, given in batches(run, arrays, step):
                 asked = (ask(hypers, given, arrays[:2], step),) if ask else ()
                 states = train_step(states, hypers, given, arrays, *asked)

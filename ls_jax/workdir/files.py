@@ -10,7 +10,7 @@ from ls_jax.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: str | pathlib.Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` when the `with` block ends; of a block that fails, nothing stays.
+    """A file to write to, which takes the place of `path` when the `with` block ends; if it fails, nothing stays.
 
     Raises:
         UserError: the disk is full or the file cannot be written.

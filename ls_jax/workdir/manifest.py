@@ -29,8 +29,8 @@ def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | No
     """Record the session that the `with` block is: when it starts, and how it ended.
 
     manifest.json is {"sessions": [...]}, one per start of the program in this workdir, the newest last. A session's outcome
-    is "running", and "measured" once the block says so by calling what it is given; then "finished", "interrupted: ..." or
-    "failed: ..."; or "killed", where a later one finds it neither finished nor failed.
+    is "running", and "measured" once the block says so by calling what it is given; then "finished",
+    "interrupted: ..." or "failed: ..."; or "killed", where a later one finds it neither finished nor failed.
 
     Args:
         workdir: the run's directory.
@@ -41,7 +41,8 @@ def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | No
     """
     primary = jax.process_index() == 0 if primary is None else primary
     path, start = pathlib.Path(workdir) / "manifest.json", time.monotonic()
-    sessions = [session | ({"outcome": "killed"} if session["outcome"] in UNFINISHED else {}) for session in _sessions(path)]
+    sessions = [session | ({"outcome": "killed"} if session["outcome"] in UNFINISHED else {})
+                for session in _sessions(path)]
     session = describe(config, mesh) | ({"data": data} if data else {})
 
     def write(outcome: str) -> None:
