@@ -69,7 +69,7 @@ def page(workdir):
 
 
 def embedded(page):
-    return json.loads(re.search(r"<script type='application/json'>(.*?)</script>", page.read_text(), re.DOTALL)[1])
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
 def test_page_has_its_sections(page, workdir):
@@ -81,7 +81,7 @@ def test_page_has_its_sections(page, workdir):
         assert fact in text
     mean = results.select(results.read(workdir), study="projection", quantity="spread ratio", split="train", alpha=0.0,
                           classes=projection.ALL)[0]["mean"]
-    assert f"{mean:.3f} ±" in text and "class='verdict holds'" in text
+    assert f"{mean:.3f} ±" in text and 'class="verdict holds"' in text
     for name in ("learning_curves", "projection"):
         assert (workdir / "figures" / f"{name}.png").exists() and (workdir / "figures" / f"{name}.pdf").exists()
 
@@ -115,7 +115,7 @@ def test_several_workdirs_have_one_page(workdir, tmp_path):
     shutil.copytree(workdir, tmp_path / "other")
     page = report.write([workdir, tmp_path / "other"])
     text = page.read_text()
-    assert page == workdir / "report_together.html" and text.count("<h2 ") == 2 and text.count("class='explorer'") == 2
+    assert page == workdir / "report_together.html" and text.count("<h2 ") == 2 and text.count('class="explorer"') == 2
     assert len(text.encode()) < 5e6
 
 
