@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ls_jax import data
 from ls_jax.errors import UserError
 from ls_jax.report import calibration, distillation, explorer, representation, sections, translation
-from ls_jax.report.render import figure, render
+from ls_jax.report.markup import figure, render
 from ls_jax.studies import projection
 from ls_jax.studies.common import plots, triples
 from ls_jax.studies.common import records as results
@@ -44,7 +44,8 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
         workdirs: where experiments or analyses are.
         dataset: the data set of a single workdir, for the pictures in the explorer; None: it is loaded if it is at hand.
         page: where to write, instead.
-        opening: a template's HTML that comes before the first run's sections; they have the ids run0, run1, ... where there is one.
+        opening: a template's HTML that comes before the first run's sections; where there is one, they have the ids
+            run0, run1, ...
     """
     workdirs = [workdirs] if isinstance(workdirs, pathlib.Path) else list({workdir.resolve(): workdir for workdir in workdirs}.values())
     for workdir in workdirs:
@@ -59,9 +60,10 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
 def _page(runs, figures, opening):
     together = len(runs) > 1 or opening is not None
     subtitle = f"{len(runs)} experiments" if together else f"{runs[0].title}: {runs[0].subtitle}"
-    return render("page.html", title="; ".join(run.title for run in runs), subtitle=subtitle, together=together, opening=opening,
-                  runs=[{"name": run.workdir.name, "title": run.title, "subtitle": run.subtitle,
-                         "sections": body_of(run, figures[i], 1 / len(runs))} for i, run in enumerate(runs)])
+    shown = [{"name": run.workdir.name, "title": run.title, "subtitle": run.subtitle,
+              "sections": body_of(run, figures[i], 1 / len(runs))} for i, run in enumerate(runs)]
+    return render("page.html", title="; ".join(run.title for run in runs), subtitle=subtitle, together=together,
+                  opening=opening, runs=shown)
 
 
 def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
@@ -106,7 +108,8 @@ def body_of(run: Run, figures: pathlib.Path, share: float = 1.0) -> list[Markup]
     if rows:
         by = "student" if "student" in rows[0] else "alpha"
         drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, by), figures / "learning_curves")
-        parts.append(render("learning_curves.html", figure=figure(drawn, "Thin lines are members, thick ones their mean over seeds.")))
+        caption = "Thin lines are members, thick ones their mean over seeds."
+        parts.append(render("learning_curves.html", figure=figure(drawn, caption)))
     return parts
 
 
@@ -121,9 +124,11 @@ def _projection(run, figures, share):
     if found:
         drawn, _ = plots.save(projection_plot.figure(found), figures / "projection")
         seed = run.rows[projection_plot.chosen_members(run.workdir, run.rows, run.held_out)[0]].get("seed")
-        shown = figure(drawn, f"At most {projection.EXAMPLES} examples a class on the plane through the three classes' templates (bias "
-                              f"included); axes are shared by each pair of columns{'' if seed is None else f'; seed {seed}'}.")
-    return render("projection.html", number=7 if of_text else 1, figure=shown, table=sections.projection_table(run.records), data=embedded)
+        shown = figure(drawn, f"At most {projection.EXAMPLES} examples a class on the plane through the three classes' "
+                              "templates (bias included); axes are shared by each pair of columns"
+                              f"{'' if seed is None else f'; seed {seed}'}.")
+    return render("projection.html", number=7 if of_text else 1, figure=shown, data=embedded,
+                  table=sections.projection_table(run.records))
 
 
 def _dataset(config):

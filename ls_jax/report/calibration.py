@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from ls_jax.report import sections
-from ls_jax.report.render import Table, figure, render
+from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.calibration import plots as calibration_plots
 from ls_jax.studies.calibration import tables as calibration_tables
 from ls_jax.studies.common import plots
@@ -23,12 +23,13 @@ def _split(records, split, title, figures):
               calibration_tables.scores(records, split)]
     drawn, _ = plots.save(calibration_plots.reliability_diagram(calibration_plots.curves(records, split), f"{split} split"),
                           figures / f"reliability_{split}")
-    shown = [figure(drawn, "Reliability: thick lines are all seeds together, thin ones single seeds; bands are 95 % intervals over "
-                           f"examples; bins of fewer than {calibration_plots.FEW} examples are hollow.")]
+    shown = [figure(drawn, "Reliability: thick lines are all seeds together, thin ones single seeds; bands are 95 % "
+                           f"intervals over examples; bins of fewer than {calibration_plots.FEW} examples are hollow.")]
     smoothings = {record["alpha"] for record in results.select(records, study="calibration", split=split, quantity="ece")
                   if "alpha" in record}
     if len(smoothings) > 2:
         drawn, _ = plots.save(calibration_plots.error_against_alpha(records, split), figures / f"error_against_alpha_{split}")
-        shown.append(figure(drawn, "Points are seeds, lines their means; the band is the debiased error's 95 % interval over examples."))
-    return {"split": sections.SPLIT_NAMES[split], "verdict": calibration_tables.verdict(records, split), "figures": shown,
-            "tables": [Table(header, rows, caption) for caption, header, *rows in tables]}
+        shown.append(figure(drawn, "Points are seeds, lines their means; the band is the debiased error's 95 % "
+                                   "interval over examples."))
+    return {"split": sections.SPLIT_NAMES[split], "verdict": calibration_tables.verdict(records, split),
+            "tables": [Table(header, rows, caption) for caption, header, *rows in tables], "figures": shown}

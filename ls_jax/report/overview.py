@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ls_jax.report.render import render
+from ls_jax.report.markup import render
 from ls_jax.report.sections import VERDICTS
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.common import records as results
@@ -36,7 +36,8 @@ def section(plan: Sequence[Any], found: Mapping[str, Sequence[results.Record]], 
     place = {name: f"run{number}" for number, name in enumerate(found)}
     items = [{"name": name, "shows": what, "runs": _links([each.name for each in plan if name in each.shows], place)}
              for name, what in PAPER.items()]
-    left_out = [{"name": name, "why": state.removeprefix("left out: ")} for name, state in states.items() if state.startswith("left out")]
+    left_out = [{"name": name, "why": state.removeprefix("left out: ")}
+                for name, state in states.items() if state.startswith("left out")]
     return render("overview.html", items=items, verdicts=VERDICTS, claims=_claims(found, place), left_out=left_out)
 
 
@@ -47,7 +48,8 @@ def _claims(found, place):
         for claim, findings in paper_claims.check(records).items():
             for verdict in dict.fromkeys(finding["verdict"] for finding in findings):
                 rows.setdefault(claim, {}).setdefault(verdict, []).append(run)
-    return [{"name": claim[0].upper() + claim[1:], "runs": [_links(rows[claim].get(verdict, []), place) for verdict in VERDICTS]}
+    return [{"name": claim[0].upper() + claim[1:],
+             "runs": [_links(rows[claim].get(verdict, []), place) for verdict in VERDICTS]}
             for claim in paper_claims.CLAIMS if claim in rows]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from ls_jax.report import sections
-from ls_jax.report.render import Table, figure, render
+from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
 from ls_jax.studies.dynamics import plots as course_plots
@@ -36,8 +36,9 @@ def _information(records, figures):
                "A reused outer draw is biased upwards, a fresh one downwards, both by less with more views.")
     drawn, _ = plots.save(course_plots.information(records), figures / "information")
     views = information_claims.best(records)[0]["draws"]
-    shown = figure(drawn, "Information between the index of a training example and the difference of two logits over random "
-                          f"augmentations. Bands are the seeds' range. Claims are judged on a fresh draw and {views} views.")
+    shown = figure(drawn, "Information between the index of a training example and the difference of two logits over "
+                          "random augmentations. Bands are the seeds' range. Claims are judged on a fresh draw and "
+                          f"{views} views.")
     return render("information.html", figure=shown, table=Table(header, rows, caption))
 
 
@@ -48,11 +49,12 @@ def _representation(records, figures):
     shown = []
     if any("step" in record for record in results.select(records, study="representation")):
         drawn, _ = plots.save(course_plots.collapse(records), figures / "neural_collapse")
-        shown.append(figure(drawn, "Neural collapse on training examples over the training; bands are the seeds' range."))
+        caption = "Neural collapse on training examples over the training; bands are the seeds' range."
+        shown.append(figure(drawn, caption))
     if len({record["alpha"] for record in here if "alpha" in record}) > 1:
         drawn, _ = plots.save(course_plots.against_alpha(records), figures / "separation")
-        shown.append(figure(drawn, "Class separation, and linear probes on the frozen penultimate layer where another task was probed. "
-                                   "Points are seeds, lines their means."))
+        shown.append(figure(drawn, "Class separation, and linear probes on the frozen penultimate layer where another "
+                                   "task was probed. Points are seeds, lines their means."))
     return render("representation.html", table=_table(here), figures=shown)
 
 
@@ -67,8 +69,9 @@ def _table(here):
         cells.setdefault(key, {})[record["quantity"]] = _cell(record)
     rows = [(*key, *(values.get(name, "") for name in shown)) for key, values in cells.items()]
     return Table(("split", "smoothing", *shown.values()), rows,
-                 "NC1 to NC4 are 0 at neural collapse; R²: class separation, 1 at collapse; rank: effective rank of the class means and of "
-                 "the examples about them; CKA: alignment with the hard network of equal seed. Mean ± standard deviation over seeds.")
+                 "NC1 to NC4 are 0 at neural collapse; R²: class separation, 1 at collapse; rank: effective rank of "
+                 "the class means and of the examples about them; CKA: alignment with the hard network of equal seed. "
+                 "Mean ± standard deviation over seeds.")
 
 
 def _cell(record):

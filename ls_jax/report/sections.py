@@ -1,4 +1,4 @@
-"""The report's first sections: what was run, accuracy, claims; the projection's numbers. Notebooks show some of them, as HTML."""
+"""The report's first sections: what was run, accuracy, claims; the projection's numbers. Notebooks show some of it."""
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ls_jax.report.render import Table, render
+from ls_jax.report.markup import Table, render
 from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.accuracy import tables as accuracy_tables
@@ -49,8 +49,8 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
     if sessions:
         shown |= _session_facts(sessions)
     in_full = {"Config": config, **({"Manifest": manifest} if manifest else {})}
-    return render("about.html", title="What was run", facts=shown, note="",
-                  folds={title: json.dumps(content, indent=1, ensure_ascii=False) for title, content in in_full.items()})
+    folds = {title: json.dumps(content, indent=1, ensure_ascii=False) for title, content in in_full.items()}
+    return render("about.html", title="What was run", facts=shown, note="", folds=folds)
 
 
 def steps_taken(config: Mapping[str, Any], records: Sequence[results.Record]) -> str:
@@ -87,7 +87,8 @@ def _session_facts(sessions):
     }
 
 
-def accuracy_table(records: Sequence[results.Record], split: str, config: Mapping[str, Any] | None, held_out: str) -> Markup:
+def accuracy_table(records: Sequence[results.Record], split: str, config: Mapping[str, Any] | None,
+                   held_out: str) -> Markup:
     """The accuracy table of a split; with a column of the paper's Table 2 on the reported split of a network that it has."""
     if config is None:
         found = {record["quantity"]: record["mean"] for record in results.select(records, study="accuracy", split=split)}
@@ -119,8 +120,8 @@ def claims_section(records: Sequence[results.Record]) -> Markup:
 
 
 def _claim(name, claim, findings):
-    return {"name": name[0].upper() + name[1:], "statement": claim.statement, "quote": claim.quote, "place": claim.place,
-            "findings": [_finding(finding, claim.unit) for finding in findings]}
+    return {"name": name[0].upper() + name[1:], "statement": claim.statement, "quote": claim.quote,
+            "place": claim.place, "findings": [_finding(finding, claim.unit) for finding in findings]}
 
 
 def _finding(finding, unit):
@@ -131,7 +132,8 @@ def _finding(finding, unit):
                        *(f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, 'g')}"
                          for name, value in finding["hyper"].items())])
     value = scaled(finding["difference"]) + (f" [{scaled(interval[0])}, {scaled(interval[1])}]" if interval else "") + suffix
-    return {"where": where, "value": value, "strip": _strip(finding), "verdict": finding["verdict"], "sentence": claims.sentence(finding)}
+    return {"where": where, "value": value, "strip": _strip(finding), "verdict": finding["verdict"],
+            "sentence": claims.sentence(finding)}
 
 
 def _strip(finding, size=200):
@@ -148,7 +150,7 @@ def _strip(finding, size=200):
 
 
 def projection_table(records: Sequence[results.Record]) -> Markup:
-    """The projection's numbers: mean ± standard deviation over seeds by classes, split and smoothing; empty where there are none."""
+    """The projection's numbers by classes, split and smoothing: mean ± std over seeds; empty without any."""
     here = results.select(records, study="projection")
     cells: dict[tuple, dict[str, str]] = {}
     for record in here:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from ls_jax.report import sections
-from ls_jax.report.render import Table, figure, render
+from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
 from ls_jax.studies.translation import plots as translation_plots
@@ -29,9 +29,9 @@ def section(records: Sequence[results.Record], split: str, figures: pathlib.Path
                   [(*key, *(cells.get(name, "") for name in SCORES)) for key, cells in sorted(rows.items())],
                   f"Beam search at temperature 1; mean ± standard deviation over seeds. sacrebleu: {signature}")
     drawn, _ = plots.save(translation_plots.temperature(records, split), figures / f"temperature_{split}")
-    temperature = figure(drawn, f"{sections.SPLIT_NAMES[split].capitalize()} split. BLEU by beam search at the temperature; ECE (15 "
-                                "bins) and NLL of the next token, the correct ones before it given. Lines are means over seeds, bands "
-                                "their range.")
+    temperature = figure(drawn, f"{sections.SPLIT_NAMES[split].capitalize()} split. BLEU by beam search at the "
+                                "temperature; ECE (15 bins) and NLL of the next token, the correct ones before it "
+                                "given. Lines are means over seeds, bands their range.")
     beams = None
     if len({record["beams"] for record in results.select(found, quantity="bleu")}) > 1:
         drawn, _ = plots.save(translation_plots.beams(records, split), figures / f"beams_{split}")

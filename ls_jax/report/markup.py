@@ -1,7 +1,7 @@
 """HTML from the templates in templates/: every value is escaped, and a name that a template lacks is an error.
 
-A section's Python makes plain data (text, tables, figures), its template lays it out. Nothing but a template's result, which is
-`markupsafe.Markup`, reaches the page unescaped: Python puts no tags together and marks nothing as safe.
+A section's Python makes plain data (text, tables, figures), its template lays it out. Only a template's result, which
+is `markupsafe.Markup`, reaches the page unescaped: Python puts no tags together and marks nothing else as safe.
 """
 import base64
 import dataclasses
@@ -13,11 +13,12 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
+TEMPLATES = pathlib.Path(__file__).parent / "templates"
 SCREEN_PIXELS = 1.4  # a figure's pixels for one of the page's: fine print on a fine screen
 
-_environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates", encoding="utf-8"),
-                                  autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-# `tojson` also writes <, >, & and ' as \u003c and so on, and with ASCII alone U+2028 too: no text can end or comment out a <script>.
+_environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
+                                  undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+# The filter `tojson` writes <, >, & and ' as \u003c and so on, and so all that is not ASCII: no text ends a <script>.
 _environment.policies["json.dumps_kwargs"] = {"ensure_ascii": True, "separators": (",", ":")}
 
 
@@ -30,7 +31,7 @@ class Table:
 
     @property
     def starts(self) -> list[bool]:
-        """Whether each row starts a group, of rows that are equal in the first column; none does where it never repeats."""
+        """Whether each row starts a group, of equal first cells; none does where no first cell repeats."""
         groups = len({row[0] for row in self.rows}) < len(self.rows)
         return [groups and number > 0 and row[0] != self.rows[number - 1][0] for number, row in enumerate(self.rows)]
 
