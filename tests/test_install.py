@@ -63,8 +63,8 @@ def test_each_way_to_start_it_has_the_same_help(installed):
 def test_a_wheel_holds_every_file_of_the_package(installed):
     place, programs = installed
     clone = place / "home" / "ls_jax"
-    done = run(programs / "python", "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", place / "wheels",
-               clone, cwd=place)
+    options = ("-q", "--no-deps", "--no-build-isolation", "-w", place / "wheels")
+    done = run(programs / "python", "-m", "pip", "wheel", *options, clone, cwd=place)
     assert done.returncode == 0, done.stderr
     wheel, = (place / "wheels").glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:

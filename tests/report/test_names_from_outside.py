@@ -206,4 +206,5 @@ def test_what_a_template_lacks_is_an_error():
 
 
 def test_a_table_of_a_notebook_escapes():
-    assert "<td>&lt;b&gt;</td>" in sections.table(("name",), [("<b>",)], "caption")
+    text = sections.table(("<i>",), [("<b>",)], "<u>")
+    assert [f"&lt;{name}&gt;" in text for name in "ibu"] == [True] * 3 and not re.search("<[ibu]>", text)
