@@ -106,4 +106,4 @@ def test_an_installed_package_holds_them(tmp_path):
     build = [sys.executable, "setup.py", "-q", "egg_info", f"--egg-base={tmp_path}", "build_py", f"--build-lib={tmp_path}"]
     subprocess.run(build, cwd=FILES[0].parents[1], check=True, capture_output=True)
     assert sorted(file.name for file in (tmp_path / "ls_jax" / "configs").iterdir()) == [file.name for file in FILES]
-    assert (tmp_path / "ls_jax" / "data" / "digits.npz").exists()
+    assert (tmp_path / "ls_jax" / "data" / "sources" / "digits.npz").exists()

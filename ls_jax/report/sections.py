@@ -9,18 +9,13 @@ from typing import Any
 
 from PIL import Image
 
+from ls_jax import paper
 from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.accuracy import tables as accuracy_tables
 from ls_jax.studies.common import claims
 from ls_jax.studies.common import records as results
 
-# Table 2 in %, on 10,000 held-out training examples (ImageNet: its validation set), by data set and model.
-PAPER_ACCURACY = {
-    ("cifar10", "alexnet"): {0.0: "86.8 ± 0.2", 0.1: "86.7 ± 0.3"},
-    ("cifar100", "resnet"): {0.0: "72.1 ± 0.3", 0.1: "72.7 ± 0.3"},
-    ("imagenet2012", "inception"): {0.0: "80.9", 0.1: "80.9"},
-}
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 SCREEN_PIXELS = 1.4  # a figure's pixels for one of the page's: fine print on a fine screen
 VERDICTS = ("holds", "fails", "undecided")
@@ -96,18 +91,12 @@ def accuracy_table(records: Sequence[results.Record], split: str, config: Mappin
         return "<h3>Accuracy</h3>" + _definitions({"accuracy": f"{100 * found['accuracy']:.2f} %",
                                                    "hard-label NLL": f"{found['nll']:.4f}"})
     caption, header, *rows = accuracy_tables.cells(records, split)
-    paper = _paper_accuracy(config) if split == held_out else None
-    if paper:
+    printed = paper.ACCURACY.get(paper.key(config)) if split == held_out else None
+    if printed:
         alphas = [record["alpha"] for record in results.select(records, study="accuracy", quantity="accuracy", split=split)]
         header = (*header, "paper's Table 2, %")
-        rows = [(*row, paper.get(alpha, "")) for row, alpha in zip(rows, alphas)]
+        rows = [(*row, str(printed.get(alpha, ""))) for row, alpha in zip(rows, alphas)]
     return f"<h3>Accuracy, {SPLIT_NAMES[split]} split</h3>" + table(header, rows, caption)
-
-
-def _paper_accuracy(config):
-    if config is None or config["model"].get("blocks", 9) != 9:  # ResNet-56 has 9 blocks a group
-        return None
-    return PAPER_ACCURACY.get((config["data"]["name"], config["model"]["name"]))
 
 
 def claims_section(records: Sequence[results.Record]) -> str:
