@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ls_jax import paper
 from ls_jax.report.markup import Table, render
 from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
@@ -13,14 +14,9 @@ from ls_jax.studies.accuracy import tables as accuracy_tables
 from ls_jax.studies.common import claims
 from ls_jax.studies.common import records as results
 
-# Table 2 in %, on 10,000 held-out training examples (ImageNet: its validation set), by data set and model.
-PAPER_ACCURACY = {
-    ("cifar10", "alexnet"): {0.0: "86.8 ± 0.2", 0.1: "86.7 ± 0.3"},
-    ("cifar100", "resnet"): {0.0: "72.1 ± 0.3", 0.1: "72.7 ± 0.3"},
-    ("imagenet2012", "inception"): {0.0: "80.9", 0.1: "80.9"},
-}
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 VERDICTS = ("holds", "fails", "undecided")
+FINISHED = {"measured": "finished"}  # what a page shows is complete; the session ends when the page is written
 
 
 def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records: Sequence[results.Record]) -> Markup:
@@ -81,7 +77,7 @@ def _session_facts(sessions):
         "hardware": f"{device['count']} × {device['kind']} ({device['platform']}), {device['processes']} process"
                     f"{'es' if device['processes'] > 1 else ''}; {cpu['model']}, {cpu['cores']} cores",
         "time": f"{_duration(seconds)} in {len(sessions)} session{'s' if len(sessions) > 1 else ''}, "
-                f"last started {last['start'].replace('T', ' ')}, {last['outcome']}",
+                f"last started {last['start'].replace('T', ' ')}, {FINISHED.get(last['outcome'], last['outcome'])}",
         "versions": ", ".join(f"{name} {version}" for name, version in last["versions"].items() if version),
         **({"XLA on the CPU": f"test programs {xla['patterns']} under XLA_FLAGS={xla['XLA_FLAGS']}"} if xla else {}),
     }
@@ -95,18 +91,12 @@ def accuracy_table(records: Sequence[results.Record], split: str, config: Mappin
         return render("accuracy.html", title="Accuracy", table=None,
                       facts={"accuracy": f"{100 * found['accuracy']:.2f} %", "hard-label NLL": f"{found['nll']:.4f}"})
     caption, header, *rows = accuracy_tables.cells(records, split)
-    paper = _paper_accuracy(config) if split == held_out else None
-    if paper:
+    printed = paper.ACCURACY.get(paper.key(config)) if split == held_out else None
+    if printed:
         alphas = [record["alpha"] for record in results.select(records, study="accuracy", quantity="accuracy", split=split)]
         header = (*header, "paper's Table 2, %")
-        rows = [(*row, paper.get(alpha, "")) for row, alpha in zip(rows, alphas)]
+        rows = [(*row, str(printed.get(alpha, ""))) for row, alpha in zip(rows, alphas)]
     return render("accuracy.html", title=f"Accuracy, {SPLIT_NAMES[split]} split", table=Table(header, rows, caption))
-
-
-def _paper_accuracy(config):
-    if config is None or config["model"].get("blocks", 9) != 9:  # ResNet-56 has 9 blocks a group
-        return None
-    return PAPER_ACCURACY.get((config["data"]["name"], config["model"]["name"]))
 
 
 def claims_section(records: Sequence[results.Record]) -> Markup:
