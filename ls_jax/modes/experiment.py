@@ -151,7 +151,7 @@ def _check_workdir(config, workdir):
 
 def _study(this, states, workdir, taken):
     """Predict and study the states after `taken` steps; leaves predictions/ and results.json, and returns the records."""
-    with replace.replacing(workdir, replace.RESULTS, meshes.is_primary()) as new:
+    with replace.replacing_together(workdir, replace.RESULTS, meshes.is_primary()) as new:
         diverged = _diverged(this, states)
         measured = list(_predict(this, states, diverged, new))
         left_out = {record["member"] for record in diverged}
