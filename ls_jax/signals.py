@@ -28,6 +28,7 @@ _first = 0                    # the first signal, as the main thread sees it, wh
 _came: float | None = None    # when it came, as the watching thread sees it
 _raised: Interrupted | None = None
 _leaving = threading.Lock()
+_status: int | None = None    # the process's, once nothing is left to do
 
 
 def install() -> None:
@@ -66,11 +67,14 @@ def unwinding() -> Iterator[None]:
         sys.unraisablehook = unraisable
 
 
-def ignore() -> None:
-    """Let no signal change the status of this process, which is done: Python and JAX take a second to end."""
-    for number in SIGNALS:
-        if signal.getsignal(number) is _handle:
-            signal.signal(number, signal.SIG_IGN)
+def decide(status: int) -> None:
+    """Let this process, a command that is done, end with `status` also where a signal comes: Python and JAX take a second to end.
+
+    The signal then ends it at once, without a line, as where that end hangs.
+    """
+    global _status
+    if any(signal.getsignal(number) is _handle for number in SIGNALS):
+        _status = status
 
 
 class Hold:
@@ -129,7 +133,7 @@ def say(line: str) -> None:
 def _handle(number: int, _: Any) -> None:
     """The first signal, in the main thread; `_watch` sees to the second."""
     global _first, _raised
-    if _first:
+    if _first or _status is not None:
         return
     _first = number
     if not _unwinding:
@@ -155,7 +159,11 @@ def _watch(reader: int) -> None:
         number = os.read(reader, 1)[0]
         if number not in SIGNALS:
             continue
-        if _came is not None and time.monotonic() - _came > REPEAT:
+        if _came is not None and time.monotonic() - _came <= REPEAT:
+            continue
+        if _status is not None:
+            os._exit(_status)
+        if _came is not None:
             _leave(f"ended at once by a second {_name(number)}; run the same command again to go on from what is saved",
                    number)
         if _came is None and not _unwinding and not _first:

@@ -184,6 +184,39 @@ def test_a_second_signal_ends_at_once_even_in_a_call_of_c():
     assert process.returncode == 143
 
 
+SHUTDOWN = """
+import atexit, os, signal, sys, time
+from ls_jax import main, signals
+from ls_jax.errors import UserError
+
+def hang():
+    print("up", file=sys.stderr, flush=True)
+    time.sleep(60)
+
+def work(arguments, *_):
+    print("printed before")
+    if "2" in arguments:
+        raise UserError("bad input")
+    if "130" in arguments:
+        os.kill(os.getpid(), signal.SIGINT)
+
+atexit.register(hang)
+main.start(work)
+"""
+
+
+@pytest.mark.parametrize("status", [0, 2, 130])
+def test_a_signal_ends_a_shutdown_that_hangs_with_the_status_decided_before(tmp_path, status):
+    process = start(status, f"--workdir={tmp_path}", program=("-c", SHUTDOWN))
+    said = [process.stderr.readline()]
+    while said[-1] != "up\n":
+        said.append(process.stderr.readline())
+    time.sleep(2 * signals.REPEAT)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output, errors, len(said)) == (status, "printed before\n", "", 2 if status else 1)
+
+
 def test_nohup_stays(tmp_path):
     process = start("nohup", program=("-c", COMMAND.replace("{work}", "wait")))
     process.stdout.readline()
