@@ -41,11 +41,12 @@ def replacing_together(workdir: str | pathlib.Path, names: Sequence[str], primar
         yield new
         with signals.Hold():
             _move_all(workdir, names)
+            shutil.rmtree(new, ignore_errors=True)
     except BaseException:
-        restore(workdir)  # where that fails, all stays in NEW
-        shutil.rmtree(new, ignore_errors=True)
+        with signals.Hold():
+            restore(workdir)  # where that fails, all stays in NEW
+            shutil.rmtree(new, ignore_errors=True)
         raise
-    shutil.rmtree(new, ignore_errors=True)
 
 
 def restore(workdir: pathlib.Path) -> None:
