@@ -24,6 +24,21 @@ def is_floating(dtype: Any) -> bool:
     return dtype.kind == "f" or dtype.kind == "V" and np.can_cast(dtype, np.float64) and not np.can_cast(dtype, np.int64)
 
 
+def described(dtype: Any) -> str:
+    """A dtype's name for a message; npz files hold the short floats of ml_dtypes as bytes without a type."""
+    return f"{dtype} (bytes, as NumPy writes float8: convert it with .astype(np.float32) first)" if dtype == "V1" else str(dtype)
+
+
+def check_unmasked(array: Any, name: str) -> None:
+    """That it is no masked array, whose mask NumPy drops on the way to an ordinary one.
+
+    Raises:
+        InvalidArray: it is one.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise InvalidArray(f"{name} is a masked array: leave the masked examples out, and give an ordinary array")
+
+
 def integers(array: Any, name: str = "labels") -> Int[np.ndarray, "*batch examples"]:
     """Integers of any type as int64.
 
@@ -32,7 +47,7 @@ def integers(array: Any, name: str = "labels") -> Int[np.ndarray, "*batch exampl
     """
     array = _array(array, name)
     if not is_integer(array.dtype):
-        raise InvalidArray(f"{name} has dtype {array.dtype}: integers are due")
+        raise InvalidArray(f"{name} has dtype {described(array.dtype)}: integers are due")
     if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size and array.max() > np.iinfo(np.int64).max:
         raise InvalidArray(f"{name} holds {array.max()}, more than int64 does")
     return array.astype(np.int64, copy=False)
@@ -58,8 +73,9 @@ def check_reals(array: Any, name: str = "logits", dimensions: int | None = None)
     Raises:
         InvalidArray: another dtype, no dimension, or not as many as due.
     """
+    check_unmasked(array, name)
     if not (is_floating(array.dtype) or is_integer(array.dtype)):
-        raise InvalidArray(f"{name} has dtype {array.dtype}: real numbers are due")
+        raise InvalidArray(f"{name} has dtype {described(array.dtype)}: real numbers are due")
     if not array.shape or dimensions not in (None, len(array.shape)):
         raise InvalidArray(f"{name} has shape {tuple(array.shape)}: an array of {dimensions or 'one or more'} dimensions is due")
 
@@ -89,7 +105,7 @@ def booleans(array: Any, name: str = "mask") -> Bool[np.ndarray, "*batch example
     """
     array = _array(array, name)
     if array.dtype != bool and not (is_integer(array.dtype) and np.isin(array, (0, 1)).all()):
-        raise InvalidArray(f"{name} has dtype {array.dtype}: booleans are due")
+        raise InvalidArray(f"{name} has dtype {described(array.dtype)}: booleans are due")
     return array.astype(bool, copy=False)
 
 
@@ -97,25 +113,38 @@ def strings(array: Any, name: str = "class_names") -> list[str]:
     """The strings of a one-dimensional array of them; bytes are UTF-8.
 
     Raises:
-        InvalidArray: another shape or dtype, or bytes that are no UTF-8.
+        InvalidArray: another shape or dtype, bytes that are no UTF-8, or numbers that are no characters.
     """
+    check_unmasked(array, name)
     array = np.asarray(array)
     if array.ndim != 1 or array.dtype.kind not in "US":
         raise InvalidArray(f"{name} is {array.dtype} {array.shape}; it must be strings [K]")
+    return [_string(array, at, name) for at in range(len(array))]
+
+
+def _string(array, at, name):
     try:
-        return [each.decode() if isinstance(each, bytes) else each for each in array.tolist()]
+        each = array[at].item()
+        if isinstance(each, bytes):
+            return each.decode()
+        each.encode()  # half of a surrogate pair cannot be written to a file
+        return each
     except UnicodeDecodeError as error:
         raise InvalidArray(f"{name} holds bytes that are not UTF-8 ({error.object!r})") from error
+    except (ValueError, SystemError) as error:  # of NumPy, for numbers that are no characters
+        raise InvalidArray(f"{name}[{at}] holds a number that is no character of Unicode") from error
 
 
 def member(logits: Any, labels: Any) -> tuple[Any, Int[np.ndarray, " examples"]]:
     """One network's (logits [examples, classes] as they are, perhaps on disk, labels [examples] as `class_ids`).
 
     Raises:
-        InvalidArray: a dtype, a shape or a label is wrong.
+        InvalidArray: a dtype, a shape or a label is wrong, or there is no example or no class.
     """
     logits = logits if hasattr(logits, "dtype") else np.asarray(logits)
     check_reals(logits, "logits", 2)
+    if 0 in logits.shape:
+        raise InvalidArray(f"logits have shape {tuple(logits.shape)}: at least one example and one class are due")
     labels = class_ids(labels, logits.shape[1])
     if labels.shape != (logits.shape[0],):
         raise InvalidArray(f"labels have shape {labels.shape}, and {(logits.shape[0],)} goes with logits of shape {tuple(logits.shape)}")
@@ -151,6 +180,7 @@ def are_probabilities(block: Float[np.ndarray, "examples classes"]) -> bool:
 
 
 def _array(array, name):
+    check_unmasked(array, name)
     array = np.asarray(array)
     if not array.ndim:
         raise InvalidArray(f"{name} is a single {array.dtype}: an array is due")

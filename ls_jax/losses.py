@@ -12,12 +12,16 @@ What holds for every loss, inside `jit` too:
 - a class whose logit is -inf does not exist for that example: sums, means and K run over the other classes, and its gradient is 0.
   An example whose label does not exist has the loss inf and no gradient. `masked=False` leaves this out: a network in training gives
   -inf only where it diverges, which its loss has to show, and its program is then the plain formula's;
+- finite logits whose differences are beyond float32's range give the loss where that is within it, and else inf; with `masked=False`
+  it may be NaN instead;
 - an example whose label is outside [0, K) has the loss NaN (a whole row of NaN in `smooth_labels`), which a run reports as divergence.
 """
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, Real
+
+from ls_jax import checked
 
 CONVENTIONS = ("uniform", "off_target")
 
@@ -56,7 +60,10 @@ def smoothed_cross_entropy(logits: Logits, labels: Labels, alpha: Float[Array, "
     centred, present = jnp.where(unlabelled[..., None], 0.0, centred), logits != -jnp.inf
     count = jnp.sum(present, axis=-1, dtype=jnp.float32)
     off = alpha / jnp.maximum(count - 1 if convention == "off_target" else count, 1.0)
-    smoothing = jnp.where(off == 0, 0.0, off * jnp.sum(jnp.where(present, centred, 0.0), axis=-1))  # a sum may overflow
+    # In small units, a power of two for the same digits: the differences, and their sum, may be beyond float32's range.
+    unit = 2.0 ** (num_classes.bit_length() + 1)
+    small, _ = _centred(logits / unit, labels)
+    smoothing = jnp.where(off == 0, 0.0, off * unit * jnp.sum(jnp.where(present & ~unlabelled[..., None], small, 0.0), axis=-1))
     return jnp.where(unlabelled, jnp.inf, jax.nn.logsumexp(centred, axis=-1) - smoothing)
 
 
@@ -90,6 +97,7 @@ def soft_targets(teacher_logits: Logits, labels: Labels, temperature: Float[Arra
     teacher_logits = _float32(teacher_logits)
     num_classes = teacher_logits.shape[-1]
     labels = _class_ids(labels, num_classes)
+    _check_shape(labels, teacher_logits)
     soft = jax.nn.softmax(teacher_logits / temperature, axis=-1)
     true = jnp.take_along_axis(soft, labels[..., None], axis=-1)
     is_true = jax.nn.one_hot(labels, num_classes, dtype=bool)
@@ -110,6 +118,7 @@ def soft_cross_entropy(logits: Logits, targets: Float[Array | np.ndarray, "*batc
     terms = targets * jax.nn.log_softmax(logits / temperature, axis=-1)
     if not masked:
         return -jnp.sum(terms, axis=-1)
+    terms = jnp.where(targets == 0, 0.0, terms)  # also where a probability is too small for float32 to have its logarithm
     return -jnp.sum(jnp.where(logits != -jnp.inf, terms, jnp.where(targets > 0, -jnp.inf, 0.0)), axis=-1)
 
 
@@ -137,12 +146,20 @@ def _target_weights(num_classes, alpha, convention):
 
 def _centred(logits, labels):
     """Logits less the true class's, and in which examples there is no true class: its logit is -inf."""
-    true = jnp.take_along_axis(logits, _class_ids(labels, logits.shape[-1])[..., None], axis=-1)
+    labels = _class_ids(labels, logits.shape[-1])
+    _check_shape(labels, logits)
+    true = jnp.take_along_axis(logits, labels[..., None], axis=-1)
     return logits - true, true[..., 0] == -jnp.inf
+
+
+def _check_shape(labels, logits):
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(f"labels have shape {labels.shape}, and {logits.shape[:-1]} goes with logits of shape {logits.shape}")
 
 
 def _float32(array):
     """Any real array in float32."""
+    checked.check_unmasked(array, "logits or targets")
     array = array if isinstance(array, jax.Array) else np.asarray(array)
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"logits and targets must be real numbers, not {array.dtype}")
@@ -151,6 +168,7 @@ def _float32(array):
 
 def _class_ids(labels, num_classes):
     """Labels to gather with: those outside [0, num_classes) become num_classes, for which a gather gives NaN."""
+    checked.check_unmasked(labels, "labels")
     labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels have dtype {labels.dtype}: integers are due")

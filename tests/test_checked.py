@@ -129,6 +129,72 @@ def test_other_logits_are_refused_by_name(name, logits):
     assert "logits" in str(error.value)
 
 
+@pytest.mark.parametrize("name", [*OF_LABELS, *OF_FEATURES])
+def test_masked_arrays_are_refused_by_name(name):
+    """NumPy drops their masks without a word."""
+    masked = lambda array: np.ma.MaskedArray(array, np.zeros(array.shape, bool))
+    calls = [] if name == "probe" else [("labels", (masked(LABELS),))]  # it takes them modulo
+    if name != "collapsed":
+        given = LOGITS if name in OF_LABELS else FEATURES
+        calls.append(("logits|draws|features", (LABELS, masked(given))))
+    for what, arguments in calls:
+        with pytest.raises(InvalidArray, match=f"({what}) is a masked array"):
+            {**OF_LABELS, **OF_FEATURES}[name](*arguments)
+
+
+NOT_FINITE = {
+    "similar classes": (lambda x: distillation.similar_classes(x, LABELS), LOGITS, "teacher_logits"),
+    "linear cka": (lambda x: representation.linear_cka(x, FEATURES), FEATURES, "features"),
+    "other of linear cka": (lambda x: representation.linear_cka(FEATURES, x), FEATURES, "others"),
+    "class statistics": (lambda x: class_statistics.of_features(x, LABELS), FEATURES, "features"),
+    "diffusion": (lambda x: distillation.diffusion(FEATURES, x, LABELS, SIMILAR), FEATURES, "reference"),
+    "project": (lambda x: projection.project(x, np.eye(6, 2)), FEATURES, "features"),
+    "kernel of a span": (lambda x: projection.template_span(x, BIAS), KERNEL, "kernel"),
+    "bias of a span": (lambda x: projection.template_span(KERNEL, x), BIAS, "bias"),
+    "probe": (lambda x: probe.fit(x, FEW, 4), FEATURES, "features"),
+    "measures of features": (lambda x: representation.measure_all(network(LABELS, features=x)), FEATURES, "features"),
+    "measures of a kernel": (lambda x: representation.measure_all(network(LABELS) | {"kernel": x}), KERNEL, "kernel"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FINITE)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused_by_name(name, value):
+    measure, array, what = NOT_FINITE[name]
+    array = array.copy()
+    at = (5, 2)[2 - array.ndim:]
+    array[at] = value
+    with pytest.raises(InvalidArray) as error:
+        measure(array)
+    assert str(error.value) == f"{what}[{', '.join(map(str, at))}] is {value}: every number must be finite"
+
+
+@pytest.mark.parametrize("measure", [
+    lambda y, z: temperature.scores_at(z, y, 2.0), lambda y, z: temperature.minimise_nll(z, y), lambda y, z: temperature.minimise_ece(z, y),
+    lambda y, z: accuracy.measure_all(z, y), lambda y, z: representation.measure_all(network(y, z, FEATURES[:0])),
+    lambda y, z: class_statistics.of_features(FEATURES[:0], y), lambda y, z: representation.linear_cka(FEATURES[:0], FEATURES[:0])])
+def test_no_examples_are_refused_in_one_line(measure):
+    with pytest.raises(ValueError, match="at least one") as error:
+        measure(LABELS[:0], LOGITS[:0])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("code", [0x110000, 2**31 - 1, 0xD800])
+def test_names_of_numbers_that_are_no_characters_are_refused_by_name(code):
+    names = np.array([97, code], "u4").view("U1")
+    with pytest.raises(InvalidArray, match=r"^class_names\[1\] holds a number that is no character of Unicode$"):
+        checked.strings(names)
+    with pytest.raises(InvalidArray, match="class_names is a masked array"):
+        checked.strings(np.ma.MaskedArray(["a"]))
+    assert checked.strings(np.array(["ä", "狗"])) == ["ä", "狗"] and checked.strings(np.array(["ä".encode()])) == ["ä"]
+
+
+def test_float8_from_a_file_is_refused_with_the_way_out(tmp_path):
+    np.savez(tmp_path / "mine.npz", logits=LOGITS.astype(ml_dtypes.float8_e4m3fn))
+    with pytest.raises(InvalidArray, match=r"as NumPy writes float8: convert it with .astype\(np.float32\) first"):
+        checked.reals(np.load(tmp_path / "mine.npz")["logits"])
+
+
 @pytest.mark.parametrize("function", [
     lambda x: neural_collapse.simplex(x), lambda x: neural_collapse.duality(x, x), lambda x: neural_collapse.logit_simplex(x, x),
     lambda x: neural_collapse.variability(np.eye(6), x), lambda x: representation.effective_rank(x),

@@ -220,6 +220,36 @@ def test_the_largest_finite_logits_have_a_loss_at_no_smoothing():
     assert losses.smoothed_cross_entropy(logits, jnp.array([0]), 0.0).tolist() == [0.0]
 
 
+@pytest.mark.parametrize("label,uniform,off_target", [(0, 3e37, 4.5e37), (1, np.inf, np.inf), (2, 3e38, 3e38)])
+def test_logits_farther_apart_than_float32_reaches_have_their_loss(label, uniform, off_target):
+    """With label 1 it is 5.7e38, which float32 does not hold."""
+    logits = np.array([[3e38, -3e38, 1]], np.float32)
+    for convention, expected in (("uniform", uniform), ("off_target", off_target)):
+        loss = losses.smoothed_cross_entropy(logits, np.array([label]), 0.1, convention)
+        np.testing.assert_allclose(loss, [expected], rtol=1e-6)
+    np.testing.assert_allclose(losses.soft_cross_entropy(logits, np.eye(3, dtype=np.float32)[[label]]),
+                               losses.cross_entropy(logits, np.array([label])))
+
+
+def test_smoothed_losses_are_to_the_bit_those_without_small_units(logits):
+    plain = jax.nn.logsumexp(centred := logits - logits[:, :1], axis=-1) - 0.1 / logits.shape[-1] * jnp.sum(centred, axis=-1)
+    np.testing.assert_array_equal(losses.smoothed_cross_entropy(logits, np.zeros(len(logits), int), 0.1), plain)
+
+
+@pytest.mark.parametrize("name,more", [("cross_entropy", {}), ("cross_entropy", {"masked": False}),
+                                       ("smoothed_cross_entropy", {"alpha": 0.1}), ("soft_targets", {"temperature": 2.0})])
+def test_labels_of_another_shape_and_masked_arrays_are_refused_by_name(name, more):
+    logits = np.zeros((3, 4), np.float32)
+    loss = lambda logits, labels: inspect.unwrap(getattr(losses, name))(logits, labels, **more)  # without the tests' check of shapes
+    for labels in (np.array(1), 1, np.zeros(2, int), np.zeros((1, 3), int), np.zeros(1, int)):
+        with pytest.raises(ValueError, match=r"^labels have shape .*, and \(3,\) goes with logits of shape \(3, 4\)$"):
+            loss(logits, labels)
+    with pytest.raises(ValueError, match="labels is a masked array"):
+        loss(logits, np.ma.MaskedArray([0, 1, 2]))
+    with pytest.raises(ValueError, match="logits or targets is a masked array"):
+        loss(np.ma.MaskedArray(logits), np.zeros(3, int))
+
+
 def test_other_types_are_refused(logits):
     for labels in (LABELS.astype(jnp.float32), LABELS > 2):
         with pytest.raises(TypeError):

@@ -128,7 +128,8 @@ def _check_shapes(arrays):
     for name in ("labels", "index", "logits", "features", "kernel", "bias"):
         due = checked.is_integer if name in ("labels", "index") else checked.is_floating
         if name in arrays and not due(arrays[name].dtype):
-            raise UserError(f"{name} has dtype {arrays[name].dtype}: {'integers are' if due is checked.is_integer else 'float32 is'} due")
+            right = "integers are" if due is checked.is_integer else "float32 is"
+            raise UserError(f"{name} has dtype {checked.described(arrays[name].dtype)}: {right} due")
     if arrays["logits"].ndim != 2 or arrays["logits"].shape[1] < 2 or len(arrays["logits"]) < 1:
         raise UserError(f"logits has shape {arrays['logits'].shape}: it must be [examples, classes], of two classes at least")
     sizes = dict(zip("NK", arrays["logits"].shape))

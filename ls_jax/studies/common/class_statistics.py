@@ -31,16 +31,23 @@ class ClassStatistics(NamedTuple):
 
 
 def of_features(features: Any, labels: Int[np.ndarray, " examples"]) -> ClassStatistics:
-    """The statistics of features [N, d], which may be a memory map of more than fits into memory; d² numbers are held."""
+    """The statistics of features [N, d], which may be a memory map of more than fits into memory; d² numbers are held.
+
+    Raises:
+        InvalidArray: a dtype or a shape is wrong, there is no example, or a feature is not finite.
+    """
     labels = checked.integers(labels)
     checked.check_reals(features, "features", 2)
     if labels.shape != (features.shape[0],):
         raise InvalidArray(f"labels have shape {labels.shape}, and {(features.shape[0],)} goes with features of shape {features.shape}")
+    if 0 in features.shape:
+        raise InvalidArray(f"features have shape {tuple(features.shape)}: at least one example and one feature are due")
     classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
     width = features.shape[1]
     means, directions, within = np.zeros((len(classes), width)), np.zeros((len(classes), width)), np.zeros((width, width))
     for rows in blocks(len(labels), width):
-        block, of_class = np.asarray(features[rows], np.float64), indicator(position[rows], len(classes))
+        block, of_class = checked.doubles(features[rows]), indicator(position[rows], len(classes))
+        checked.check_finite("features", block, rows.start)
         norms = np.linalg.norm(block, axis=1, keepdims=True)
         means += of_class @ block
         directions += of_class @ np.divide(block, norms, out=np.zeros_like(block), where=norms > 0)

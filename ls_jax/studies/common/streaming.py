@@ -114,6 +114,7 @@ def over_members(function: Callable[..., Any], logits: Logits, labels: Labels, m
     Examples outside the mask are left out before anything is computed from them. A result is a number, an array or a
     NamedTuple of them (None stays None); numbers come back as floats where there are no leading dimensions.
     """
+    checked.check_unmasked(logits, "logits")
     logits, labels = np.asarray(logits), checked.integers(labels)
     checked.check_reals(logits)
     if logits.ndim < 2:

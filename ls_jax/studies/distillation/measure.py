@@ -50,8 +50,12 @@ def similar_classes(teacher_logits: Float[np.ndarray, "examples classes"],
     """[c, k]: whether class k is among the wrong classes that the teacher gives the largest mean logits on examples of class c.
 
     A mean runs over the examples for which the class exists, whose logit is not -inf.
+
+    Raises:
+        InvalidArray: a dtype, a shape or a label is wrong, or a logit is NaN or +inf.
     """
-    teacher_logits, labels = checked.member(checked.reals(teacher_logits), labels)
+    teacher_logits, labels = checked.member(checked.reals(teacher_logits, "teacher_logits"), labels)
+    checked.check_finite("teacher_logits", teacher_logits, absent=True)
     classes = teacher_logits.shape[-1]
     mean = np.full((classes, classes), -np.inf)
     for c in np.unique(labels):
@@ -76,6 +80,8 @@ def diffusion(features: Float[np.ndarray, "examples features"], reference: Float
     """
     labels, similar = checked.class_ids(labels, len(similar)), checked.booleans(similar, "similar")
     features, reference = checked.doubles(features), checked.doubles(reference, "reference")
+    checked.check_finite("features", features)
+    checked.check_finite("reference", reference)
     classes = np.unique(labels)
     own, before = (_centroid_distances(each, labels, classes) for each in (features, reference))
     if not (own.all() and before.all()):

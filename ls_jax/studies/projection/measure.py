@@ -46,7 +46,11 @@ def templates(kernel: Real[np.ndarray, "features classes"], bias: Real[np.ndarra
               ) -> Float[np.ndarray, "classes dimensions"]:
     """One row a class, float64, with the bias appended; None: without."""
     rows = checked.doubles(kernel, "kernel").T
-    return rows if bias is None else np.concatenate([rows, checked.doubles(bias, "bias")[:, None]], axis=1)
+    checked.check_finite("kernel", kernel)
+    if bias is None:
+        return rows
+    checked.check_finite("bias", bias)
+    return np.concatenate([rows, checked.doubles(bias, "bias")[:, None]], axis=1)
 
 
 def template_plane(kernel: Real[np.ndarray, "features classes"], bias: Real[np.ndarray, " classes"] | None,
@@ -85,6 +89,7 @@ def project(features: Real[np.ndarray, "*batch features"],
             plane: Float[np.ndarray, "dimensions axes"]) -> Float[np.ndarray, "*batch axes"]:
     """Coordinates of activations in an orthonormal basis, float64; a basis made with the bias sees a 1 appended."""
     features = checked.doubles(features)
+    checked.check_finite("features", features)
     if len(plane) == features.shape[-1] + 1:
         return features @ plane[:-1] + plane[-1]
     return features @ plane

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ls_jax import checked
+from ls_jax.errors import InvalidArray
 from ls_jax.studies.common import class_statistics
 from ls_jax.studies.common.blocks import blocks
 from ls_jax.studies.common.class_statistics import ClassStatistics, stability
@@ -31,6 +32,9 @@ def measure_all(arrays: Mapping[str, Any]) -> dict[str, float]:
     Args:
         arrays: logits [N, K] and labels [N], for stability alone; with features [N, d] for the features' measures, and with
             kernel [d, K] for those of the output layer. logits and features may be memory maps of more than fits into memory.
+
+    Raises:
+        InvalidArray: a dtype, a shape or a label is wrong, there is no example, or a number is not finite.
     """
     found = {"stability": stability(arrays["logits"], arrays["labels"])}
     if "features" in arrays:
@@ -39,6 +43,8 @@ def measure_all(arrays: Mapping[str, Any]) -> dict[str, float]:
                   "rank within classes": _rank(np.sqrt(np.maximum(np.linalg.eigvalsh(statistics.within), 0)))}
         try:
             found |= neural_collapse.measure(arrays, statistics)
+        except InvalidArray:
+            raise
         except ValueError:
             pass  # one class, or a network that has not begun to tell them apart
     return {name: value for name, value in found.items() if math.isfinite(value)}
@@ -60,9 +66,14 @@ def linear_cka(features: Any, others: Any) -> float:
     """Linear centred kernel alignment of features [N, d] and [N, d'] of the same examples, from 0 to 1: ||YᵀX||² / ||XᵀX|| ||YᵀY||."""
     checked.check_reals(features, "features", 2)
     checked.check_reals(others, "others", 2)
+    if not len(features):
+        raise ValueError("features have no examples: at least one is due")
     if len(features) != len(others):
         raise ValueError(f"{len(features)} and {len(others)} examples: the alignment compares networks on the same ones")
     sizes = features.shape[1], others.shape[1]
+    for name, array in (("features", features), ("others", others)):
+        for rows in blocks(len(array), array.shape[1]):
+            checked.check_finite(name, array[rows], rows.start)
     means = [sum(np.asarray(each[rows], np.float64).sum(axis=0) for rows in blocks(len(each), each.shape[1])) / len(each)
              for each in (features, others)]
     own, cross, other = np.zeros((sizes[0],) * 2), np.zeros(sizes), np.zeros((sizes[1],) * 2)

@@ -36,6 +36,7 @@ def measure(arrays: Mapping[str, Any], statistics: ClassStatistics) -> dict[str,
         raise ValueError("neural collapse needs two classes with different means")
     found = {"nc1": variability(statistics.within, centred), **_named("nc2 {}", simplex(centred))}
     if "kernel" in arrays:
+        checked.check_finite("kernel", arrays["kernel"])
         weights = checked.doubles(arrays["kernel"], "kernel")[:, statistics.classes].T
         found |= {**_named("nc2 weight {}", simplex(weights)), "nc2 logits": logit_simplex(weights, centred),
                   "nc3": duality(weights, centred), "nc4": disagreement(arrays, statistics)}

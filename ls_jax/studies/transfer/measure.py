@@ -36,11 +36,12 @@ def fit(features: Float[np.ndarray, "examples features"], labels: Int[np.ndarray
     """The probe with the penalty of the best validation accuracy, fitted on all examples; the stronger of equally good ones.
 
     Raises:
-        ValueError: there are fewer than ten examples.
+        ValueError: there are fewer than ten examples, or a feature is not finite.
     """
     if len(labels) < 2 * VALIDATION:
         raise ValueError(f"a probe needs {2 * VALIDATION} examples or more, not {len(labels)}")
     features, labels = checked.doubles(features), checked.class_ids(labels, classes)
+    checked.check_finite("features", features)
     held_out = np.arange(len(labels)) % VALIDATION == 0
     best, start = (-1.0, PENALTIES[0]), None
     for penalty in PENALTIES:
