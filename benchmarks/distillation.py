@@ -48,7 +48,7 @@ class Loop:
         self.step, _ = train.training_programs(self.run)
         self.hypers = self.run.hypers()
         self.states = over_mesh(self.run.steps.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
-        self.ids = train.place_ids(self.run.layout, order.block(self.run.examples, config.batch_size, self.run.hyper.seed, 0, 1))
+        self.ids = train.place_ids(self.run.layout, order.block(self.run.examples, config.batch_size, self.run.hyper["seed"], 0, 1))
 
     def teaching(self, config, dataset, source):
         shape, classes = dataset.splits["train"].images.shape[1:], len(dataset.class_names)

@@ -39,7 +39,7 @@ class Loop:
         self.ids, self.taken = self.order(), 0
 
     def order(self, step=0):
-        return train.place_ids(self.run.layout, order.block(self.run.examples, self.config.batch_size, self.run.hyper.seed, step, 1))
+        return train.place_ids(self.run.layout, order.block(self.run.examples, self.config.batch_size, self.run.hyper["seed"], step, 1))
 
     def bare(self):
         self.states = self.step(self.states, self.hypers, self.ids, self.arrays)

@@ -50,7 +50,7 @@ def batch(arrays: Any, hyper: Any, given: Any, asked: Float[Array, "batch classe
     kept ones, a third array."""
     of_split = 1 if streamed(arrays) else 2
     kept, batch = arrays[of_split:], gather(arrays[:of_split], given)
-    return batch._replace(teacher_logits=kept[0][hyper.distillation.teacher, batch.ids] if kept else asked)
+    return batch._replace(teacher_logits=kept[0][hyper["teacher"], batch.ids] if kept else asked)
 
 
 def gather(arrays: Any, given: Any) -> Batch:

@@ -85,8 +85,8 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset, devices: list[Any
     rows = split.rows(config.batch_size)
     if rows % config.micro_batches:
         raise UserError(f"config.micro_batches={config.micro_batches} does not divide the {rows} examples of a step")
-    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), rows // config.micro_batches, devices)
-    layout = Layout(mesh, len(hyper.seed), strategy(config, mesh.devices.flat[0].platform))
+    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper["seed"]), rows // config.micro_batches, devices)
+    layout = Layout(mesh, len(hyper["seed"]), strategy(config, mesh.devices.flat[0].platform))
     try:
         steps = steps_module.build(config, len(dataset.class_names), split.image_shape, meshes.reduction_axis(mesh))
     except (TypeError, ValueError) as error:  # a field that the model does not have, an input that it cannot take
@@ -158,7 +158,7 @@ def stopped(hold: signals.Hold, step: int) -> bool:
 
 def batches(run: Run, arrays: Any, first: int) -> Iterator[tuple[int, list[Any]]]:
     """(steps, what they are given, as slots) from the step `first` to the last."""
-    return feed.training(run.layout, arrays, run.hyper.seed, run.examples, run.batch, first, run.config.steps,
+    return feed.training(run.layout, arrays, run.hyper["seed"], run.examples, run.batch, first, run.config.steps,
                          lambda step: steps_to_take(run.config, step))
 
 

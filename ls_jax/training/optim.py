@@ -1,7 +1,7 @@
 """Schedules and optax chains, built inside the step from the member's traced hyper-parameters.
 
 Weight decay is L2 regularisation, λ/2 ||w||² in the loss, as in the paper's sources: λ w joins the gradient before
-clipping and momentum. The learning rate of a step is `hyper.learning_rate` times the schedule's factor.
+clipping and momentum. The learning rate of a step is `hyper["learning_rate"]` times the schedule's factor.
 """
 from typing import Any
 
@@ -52,7 +52,7 @@ def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, 
     `optimizer.layer_rates` multiplies the rate of the layers it names.
     """
     settings = config.optimizer
-    chain = [optax.add_decayed_weights(hyper.weight_decay, mask=lambda params: decay_mask(params, settings))]
+    chain = [optax.add_decayed_weights(hyper["weight_decay"], mask=lambda params: decay_mask(params, settings))]
     if settings.clip:
         chain.append(optax.clip_by_global_norm(settings.clip))
     if settings.momentum_form == "averaged":
@@ -61,7 +61,7 @@ def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, 
         chain.append(_adam(settings))
     elif settings.momentum:
         chain.append(optax.trace(settings.momentum, nesterov=settings.momentum_form == "nesterov"))
-    rate = hyper.learning_rate * schedule(step, config)
+    rate = hyper["learning_rate"] * schedule(step, config)
     rates = dict(settings.layer_rates)
     chain.append(optax.stateless(lambda updates, params: {
         layer: jax.tree.map(lambda u: -rate * rates.get(layer, 1.0) * u, leaves)

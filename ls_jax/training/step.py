@@ -18,7 +18,7 @@ from ls_jax.data.text.tokens import Tokens
 from ls_jax.devices import mesh as meshes
 from ls_jax.models import Output, layers
 from ls_jax.training import metrics, optim, rng
-from ls_jax.training.state import Distillation, Hyper, State
+from ls_jax.training.state import Hyper, State
 
 
 class Steps(NamedTuple):
@@ -42,7 +42,7 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
     graphdef, new_weights = network(config, num_classes, shape, norm_axis)
 
     def init(hyper: Hyper) -> State:
-        params, stats = new_weights(rng.key(hyper.seed, "init"))
+        params, stats = new_weights(rng.key(hyper["seed"], "init"))
         start = jnp.zeros((), jnp.int32)
         return State(step=start, params=params, stats=stats, ema=params if config.optimizer.ema else {},
                      opt=optim.transform(config, hyper, start).init(params), sums=metrics.zeros(), diverged=start - 1)
@@ -66,20 +66,20 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
     def learn(params, state: State, hyper: Hyper, batch: Batch, everywhere):
         """(loss, its gradients, metrics, new statistics) of this shard's examples or a part of them; all but the last add up over
         shards and parts, so the loss is divided by all that counts everywhere."""
-        inputs = augmented(batch, hyper.seed, state.step, config.data.augment, config.data.normalize)
-        dropout = rng.per_example(rng.key(hyper.seed, "dropout", state.step), batch.ids)
+        inputs = augmented(batch, hyper["seed"], state.step, config.data.augment, config.data.normalize)
+        dropout = rng.per_example(rng.key(hyper["seed"], "dropout", state.step), batch.ids)
 
         def objective(params):
             model = nnx.merge(graphdef, params, state.stats)
             output = model(inputs, train=True, dropout_keys=dropout)
-            loss = losses.smoothed_cross_entropy(output.logits, batch.labels, hyper.alpha, config.loss.convention,
+            loss = losses.smoothed_cross_entropy(output.logits, batch.labels, hyper["alpha"], config.loss.convention,
                                                  masked=False)
             if config.distill:
-                loss = distilled(loss, output.logits, batch, hyper.distillation, config.distill)
+                loss = distilled(loss, output.logits, batch, hyper, config.distill)
             total = loss
             if output.auxiliary_logits is not None:
                 total = loss + config.loss.auxiliary * losses.smoothed_cross_entropy(
-                    output.auxiliary_logits, batch.labels, hyper.alpha, config.loss.convention, masked=False)
+                    output.auxiliary_logits, batch.labels, hyper["alpha"], config.loss.convention, masked=False)
             total = jnp.sum(total if batch.counted is None else jnp.where(batch.counted, total, 0.0)) / everywhere
             sums = metrics.sums(loss, output.logits, batch.labels, batch.counted)
             return config.loss.multiplier * total, (sums, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
@@ -106,7 +106,7 @@ def build(config: ml_collections.ConfigDict, num_classes: int, image_shape: tupl
 
     def measure(state: State, hyper: Hyper, batch: Batch, mask: Bool[Array, " batch"]) -> metrics.Sums:
         logits = predict(state, batch).logits
-        loss = losses.smoothed_cross_entropy(logits, batch.labels, hyper.alpha, config.loss.convention, masked=False)
+        loss = losses.smoothed_cross_entropy(logits, batch.labels, hyper["alpha"], config.loss.convention, masked=False)
         mask = mask if batch.counted is None else mask[:, None] & batch.counted
         return total_over_shards(metrics.sums(loss, logits, batch.labels, mask))
 
@@ -146,17 +146,17 @@ def augmented(batch: Batch, seed: Int[Array, ""], step: Int[Array, ""], augmenta
     return augment.train(batch.inputs, keys, augmentation, normalization)
 
 
-def distilled(labels_loss: Float[Array, " batch"], logits: Float[Array, "batch classes"], batch: Batch, how: Distillation,
+def distilled(labels_loss: Float[Array, " batch"], logits: Float[Array, "batch classes"], batch: Batch, hyper: Hyper,
               settings: ml_collections.ConfigDict) -> Float[Array, " batch"]:
     """(1-β) H(y, p) + β (teacher's term) per example, as `config.distill` sets it; β = 0 is the labels' loss to the last bit."""
     if settings.loss == "logits":
         term = losses.logit_matching(logits, batch.teacher_logits, masked=False)
     else:
-        own = how.temperature if settings.student_temperature is None else settings.student_temperature
-        targets = losses.soft_targets(batch.teacher_logits, batch.labels, how.temperature, how.control, masked=False)
+        own = hyper["temperature"] if settings.student_temperature is None else settings.student_temperature
+        targets = losses.soft_targets(batch.teacher_logits, batch.labels, hyper["temperature"], hyper["control"], masked=False)
         term = losses.soft_cross_entropy(logits, targets, own, masked=False)
-        term = jnp.square(how.temperature) * term if settings.temperature_squared else term
-    return (1 - how.beta) * labels_loss + how.beta * term
+        term = jnp.square(hyper["temperature"]) * term if settings.temperature_squared else term
+    return (1 - hyper["beta"]) * labels_loss + hyper["beta"] * term
 
 
 def build_teacher(teacher: ml_collections.ConfigDict, student: ml_collections.ConfigDict, num_classes: int,

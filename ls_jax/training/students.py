@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from ls_jax.data.pictures import stream
 from ls_jax.errors import UserError, did_you_mean
-from ls_jax.training.state import Distillation, Hyper
+from ls_jax.training.state import Hyper
 
 LOSSES = ("soft", "logits")
 SWEPT = ("alpha", "learning_rate", "weight_decay", "seed")  # as in config.sweep
@@ -84,11 +84,9 @@ def hyper(config: ml_collections.ConfigDict) -> Hyper:
     """Hyper of NumPy arrays [M]."""
     students, place = rows(config), {teacher: index for index, teacher in enumerate(roster(config))}
     column = lambda name, dtype=np.float32: np.asarray([row[name] for row in students], dtype)
-    return Hyper(
-        alpha=column("alpha"), seed=column("seed", np.int32), learning_rate=column("learning_rate"),
-        weight_decay=column("weight_decay"), distillation=Distillation(
-            teacher=np.asarray([place.get(teacher_of(config, row), -1) for row in students], np.int32), beta=column("beta"),
-            temperature=np.asarray([row["temperature"] or 1.0 for row in students], np.float32), control=column("control")))
+    return {**{name: column(name) for name in ("alpha", "learning_rate", "weight_decay", "beta", "control")},
+            "seed": column("seed", np.int32), "temperature": np.asarray([row["temperature"] or 1.0 for row in students], np.float32),
+            "teacher": np.asarray([place.get(teacher_of(config, row), -1) for row in students], np.int32)}
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -19,13 +19,12 @@ def grid(config: ml_collections.ConfigDict) -> Hyper:
     names = [name for name in FIELDS if name != "seed"] + ["seed"]
     rows = list(itertools.product(*(tuple(config.sweep[name]) for name in names)))
     columns = dict(zip(names, zip(*rows)))
-    return Hyper(**{name: np.asarray(values, np.int32 if name == "seed" else np.float32)
-                    for name, values in columns.items()})
+    return {name: np.asarray(values, np.int32 if name == "seed" else np.float32) for name, values in columns.items()}
 
 
 def rows(hyper: Hyper) -> list[dict[str, Any]]:
     """One dict of plain numbers per member, for logs and tables: {"alpha": 0.1, "seed": 3, ...}."""
-    arrays = {name: np.asarray(getattr(hyper, name)) for name in FIELDS}
+    arrays = {name: np.asarray(hyper[name]) for name in FIELDS}
     return [{name: int(values[m]) if name == "seed" else float(f"{values[m]:.7g}") for name, values in arrays.items()}
             for m in range(len(arrays["seed"]))]
 

@@ -144,7 +144,7 @@ class _Online:
 
     def __init__(self, config, layout, roster, networks, classes):
         self._layout, self._roster, self._networks, self._classes = layout, roster, networks, classes
-        taught = students.hyper(config).distillation.teacher
+        taught = students.hyper(config)["teacher"]
         self._keys = [tuple(int(teacher) for teacher in taught[slot]) for slot in layout.member_ids()]
         specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED, meshes.SHARED)
         self._programs = {name: over_mesh(functools.partial(_several, network.forward), layout, specs, meshes.STEPS).program
@@ -191,7 +191,7 @@ class _Online:
 
 def _several(forward, weights, hyper, given, arrays, step):
     """Logits [steps, batch, classes] of consecutive steps, for one student on one shard."""
-    one = lambda at, rows: forward(weights, hyper.seed, at, memory.gather(arrays, rows))
+    one = lambda at, rows: forward(weights, hyper["seed"], at, memory.gather(arrays, rows))
     steps = memory.ids(given).shape[0]
     if steps == 1:
         return one(step, jax.tree.map(lambda x: x[0], given))[None]

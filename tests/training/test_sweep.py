@@ -33,7 +33,7 @@ def run_steps(config, count=3, member=1, shards=1, strategy="unroll", **sweep_fi
     states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     for i in range(count):
-        ids = order.block(run.examples, config.batch_size, run.hyper.seed, i, 1)
+        ids = order.block(run.examples, config.batch_size, run.hyper["seed"], i, 1)
         states = step(states, run.hypers(), train.place_ids(run.layout, ids), arrays)
     return mesh.fetch(run.layout.join(states))
 
@@ -87,7 +87,7 @@ def test_members_of_a_seed_start_alike_and_see_the_same_examples(config):
     kernel = jax.tree.leaves(state.params)[-1]
     np.testing.assert_array_equal(kernel[0], kernel[2])  # seed 0 at both α
     assert not np.array_equal(kernel[0], kernel[1])
-    ids = order.block(1000, 16, sweep.grid(config).seed, 5, 1)
+    ids = order.block(1000, 16, sweep.grid(config)["seed"], 5, 1)
     np.testing.assert_array_equal(ids[0], ids[2])
     assert not np.array_equal(ids[0], ids[1])
 
@@ -97,7 +97,7 @@ def test_the_member_axis_alone_communicates_nothing(config):
     run = train.setup(config, data.load(config.data))
     step, _ = train.training_programs(run)
     states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
-    ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper.seed, 0, 1))
+    ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper["seed"], 0, 1))
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     text = step.lower(states[0], run.hypers()[0], ids[0], arrays).compile().as_text()
     assert not any(f" {name}(" in text for name in ("all-reduce", "all-gather", "all-to-all", "collective-permute"))

@@ -69,7 +69,7 @@ def run_steps(config, count=3, member=1, shards=1, **fields):
     states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = (*memory.place(run.dataset.splits["train"], run.layout.mesh), *teaching.kept)
     for i in range(count):
-        ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper.seed, i, 1))
+        ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper["seed"], i, 1))
         asked = (teaching.ask(run.hypers(), ids, arrays[:2], i),) if teaching.ask else ()
         states = step(states, run.hypers(), ids, arrays, *asked)
     return mesh.fetch(run.layout.join(states)), run
@@ -119,11 +119,11 @@ def test_students_of_one_teacher_pay_for_one_forward_pass(tiny, trained):
     ask = run.teaching.ask
     ask._programs = {name: lambda *arguments, program=program: calls.append(name) or program(*arguments)
                      for name, program in ask._programs.items()}
-    ids = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper.seed, 0, 1))
+    ids = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper["seed"], 0, 1))
     answers = ask(run.hypers(), ids, memory.place(run.dataset.splits["train"], run.layout.mesh), 0)
     assert len(answers) == run.layout.slots == 14 and len(calls) == len(students.roster(config)) == 4
     assert answers[2] is answers[4] is answers[6] and not np.any(answers[0])  # seed 0 at three temperatures; a student alone
-    two = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper.seed, 0, 2))
+    two = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper["seed"], 0, 2))
     both = ask(run.hypers(), two, memory.place(run.dataset.splits["train"], run.layout.mesh), 0)
     np.testing.assert_allclose(both[2][:, 0], answers[2][:, 0], atol=1e-5)  # several steps in one call
     assert not np.allclose(both[2][:, 1], both[2][:, 0])

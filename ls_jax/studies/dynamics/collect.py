@@ -97,7 +97,7 @@ class Views:
 
         def one(state, hyper, view, ids, arrays):
             batch = memory.gather(arrays, ids)
-            keys = rng.per_example(rng.key(hyper.seed, "information", view), batch.ids)
+            keys = rng.per_example(rng.key(hyper["seed"], "information", view), batch.ids)
             logits = this.steps.view(state, batch, keys).logits
             return logits[:, pair[0]] - logits[:, pair[1]]
 
