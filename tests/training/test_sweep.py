@@ -30,7 +30,7 @@ def run_steps(config, count=3, member=1, shards=1, strategy="unroll", **sweep_fi
     config.sweep.update(sweep_fields)
     run = train.setup(config, data.load(config.data))
     step, _ = train.training_programs(run)
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     for i in range(count):
         ids = order.block(run.examples, config.batch_size, run.hyper["seed"], i, 1)
@@ -45,7 +45,7 @@ def assert_close(a, b, **tolerance):
 def test_the_grid_is_the_product_with_the_seed_fastest():
     config = configs.default()
     config.sweep.alpha, config.sweep.seed, config.sweep.learning_rate = (0.0, 0.1), (3, 5), (0.1, 0.2)
-    rows = sweep.rows(sweep.grid(config))
+    rows = sweep.members(config)
     assert [(row["alpha"], row["learning_rate"], row["seed"]) for row in rows] == [
         (0.0, 0.1, 3), (0.0, 0.1, 5), (0.0, 0.2, 3), (0.0, 0.2, 5), (0.1, 0.1, 3), (0.1, 0.1, 5), (0.1, 0.2, 3), (0.1, 0.2, 5)]
 
@@ -96,7 +96,7 @@ def test_the_member_axis_alone_communicates_nothing(config):
     config.mesh.update(member=4, data=1)
     run = train.setup(config, data.load(config.data))
     step, _ = train.training_programs(run)
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper["seed"], 0, 1))
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     text = step.lower(states[0], run.hypers()[0], ids[0], arrays).compile().as_text()

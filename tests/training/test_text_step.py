@@ -74,7 +74,7 @@ def test_one_step_descends_the_mean_over_tokens_that_are_no_padding(tiny, datase
         logits = model(batch.inputs, train=True, dropout_keys=keys).logits
         return losses.smoothed_cross_entropy(logits[mask], batch.labels[mask], 0.1).mean()
 
-    new = steps.train(state, HYPER, batch)
+    new = steps.train(state, HYPER, step.StepInput(batch))
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, jax.grad(loss)(state.params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new.params, expected)
     assert float(new.sums.count) == mask.sum() < mask.size
@@ -87,12 +87,13 @@ def test_what_stands_at_padding_changes_nothing(tiny, dataset):
     padding = batch.inputs.target_segments == 0
     other = batch._replace(labels=jnp.where(padding, 5, batch.labels),
                            inputs=batch.inputs._replace(target=jnp.where(padding, 3, batch.inputs.target)))
-    jax.tree.map(np.testing.assert_array_equal, steps.train(state, HYPER, batch), steps.train(state, HYPER, other))
+    train = lambda batch: steps.train(state, HYPER, step.StepInput(batch))
+    jax.tree.map(np.testing.assert_array_equal, train(batch), train(other))
 
 
 def trained(config, dataset, steps=3):
     run = train.setup(config, dataset)
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(dataset.splits["train"], run.layout.mesh)
     program, _ = train.training_programs(run)
     ids = order.block(run.examples, run.batch, run.hyper["seed"], 0, steps)
