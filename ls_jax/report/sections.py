@@ -36,7 +36,7 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
                                                          in config["model"].items() if name != "name" and value is not None)]),
         "training": f"{steps_taken(config, records)} at batch {config['batch_size']}",
         "sweep": "; ".join(f"{'α' if name == 'alpha' else name.replace('_', ' ')} {', '.join(f'{v:g}' for v in values)}"
-                           for name, values in config["sweep"].items()),
+                           for name, values in config["sweep"].items() if isinstance(values, (list, tuple))),
     }
     if config.get("distill"):
         shown["students"] = "; ".join(f"{name}: {', '.join(f'{field} {value}' for field, value in group.items()) or 'as the sweep'}"

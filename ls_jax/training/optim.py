@@ -3,6 +3,7 @@
 Weight decay is L2 regularisation, λ/2 ||w||² in the loss, as in the paper's sources: λ w joins the gradient before
 clipping and momentum. The learning rate of a step is `hyper["learning_rate"]` times the schedule's factor.
 """
+import math
 from typing import Any
 
 import jax
@@ -12,7 +13,13 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ls_jax.losses import Scalar
 from ls_jax.training.state import Hyper
+
+SCALARS = {
+    "learning_rate": Scalar(0.1, 0.0, math.inf, what="a learning rate"),
+    "weight_decay": Scalar(0.0, 0.0, math.inf, what="weight decay"),
+}
 
 SCHEDULES = {
     "constant": lambda progress, config: jnp.ones_like(progress),
