@@ -79,6 +79,27 @@ def test_distillation_is_the_written_formula(logits):
     np.testing.assert_allclose(distilled(logits, teacher, LABELS, 0.7, 4.0, 2.0), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_term_that_is_off_is_exactly_nothing(logits, name, masked):
+    """Neither the loss nor its gradient differs from cross-entropy's in the last bit."""
+    given = logits.at[0, 4].set(-jnp.inf) if masked else logits
+    plain = lambda z: losses.cross_entropy(z, LABELS, masked=masked)
+    off = {scalar: jnp.float32(each.off) for scalar, each in losses.LOSSES[name].scalars.items()}
+    with_term = lambda z: losses.loss(losses.Examples(z, LABELS, logits[::-1], masked=masked), off, (name,))
+    np.testing.assert_array_equal(with_term(given), plain(given))
+    np.testing.assert_array_equal(jax.grad(lambda z: with_term(z).sum())(given), jax.grad(lambda z: plain(z).sum())(given))
+
+
+def test_terms_add_and_a_share_is_of_their_sum(logits):
+    teacher, strengths = logits[::-1], {"alpha": 0.2, "beta": 0.6, "temperature": 2.0}
+    labels_loss = losses.smoothed_cross_entropy(logits, LABELS, 0.2)
+    soft = losses.soft_cross_entropy(logits, jax.nn.softmax(teacher / 2))
+    np.testing.assert_allclose(losses.loss(losses.Examples(logits, LABELS, teacher), strengths), 0.4 * labels_loss + 0.6 * soft, rtol=1e-5)
+    np.testing.assert_array_equal(losses.loss(losses.Examples(logits, LABELS), strengths), labels_loss)  # without a teacher
+    assert losses.used(["seed", "alpha"]) == ("label_smoothing",) and losses.used(["seed"]) == ()
+
+
 def test_unknown_convention_is_named():
     with pytest.raises(ValueError, match="'fairseq' is unknown: choose 'uniform'"):
         losses.smooth_labels(LABELS, 10, 0.1, "fairseq")

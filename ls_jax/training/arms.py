@@ -20,6 +20,7 @@ SEED = {"seed": Scalar(0, 0, 2**31, what="a seed", whole=True)}
 # Of an arm that names its teacher: what it is where the arm does not say. `teacher_alpha` is the smoothing of the teacher's training.
 TAUGHT = {"teacher_alpha": 0.0, "temperature": 1.0, "beta": 1.0, "control": False}
 UNTAUGHT = {"teacher_alpha": None, "temperature": None, "beta": 0.0, "control": False}
+UNMATCHED = ("temperature", "control")  # what a student that matches logits has no use of
 BESIDE = ("arms", "baseline")  # fields of `config.sweep` that are no scalars
 ALWAYS = ("alpha", *optim.SCALARS, *SEED)  # what every member has: tables and figures name networks by it
 
@@ -116,6 +117,8 @@ def check(config: ml_collections.ConfigDict) -> None:
             check_values("config.sweep", name, sweep[name])
             if name in TAUGHT and not distilled:
                 raise UserError(f"config.sweep.{name} is of students with a teacher: set config.distill, or leave it out")
+            if name in UNMATCHED and distilled and distilled.loss == "logits":
+                raise UserError(f"config.sweep.{name}: config.distill.loss='logits' makes no use of it")
     if sweep.get("arms") is not None:
         _check_arms(config)
     if distilled:
@@ -188,7 +191,7 @@ def _check_group(where, own, distilled):
             raise UserError(f"{where} has {', '.join(extra)} but no teacher: name one of {', '.join(distilled.teachers)}")
     elif own.get("teacher") not in distilled.teachers:
         raise UserError(f"{where}.teacher={own.get('teacher')!r} is not among config.distill.teachers: {', '.join(distilled.teachers)}")
-    if distilled.loss == "logits" and any(name in own for name in ("temperature", "control")):
+    if distilled.loss == "logits" and any(name in own for name in UNMATCHED):
         raise UserError(f"{where} has a temperature or a control, which config.distill.loss='logits' makes no use of")
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ls_jax import config as configs
 from ls_jax import losses, models
 from ls_jax.data.batch import Batch
 from ls_jax.training import metrics, step
@@ -42,6 +43,79 @@ def test_one_step_of_plain_descent_is_the_written_gradient(tiny, batch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new.params, expected)
     assert int(new.step) == 1 and float(new.sums.count) == 16
     np.testing.assert_allclose(new.sums.loss, 16 * loss(state.params), rtol=1e-5)
+
+
+def test_the_loss_is_of_each_example_and_of_the_teacher_where_there_is_one(tiny, batch):
+    steps, _ = build(tiny)
+    logits, teacher = (jax.random.normal(jax.random.key(seed), (16, 10)) for seed in (1, 2))
+    of_labels = losses.smoothed_cross_entropy(logits, batch.labels, 0.1)
+    np.testing.assert_allclose(steps.loss(HYPER, logits, StepInput(batch)), of_labels, rtol=1e-6)
+    students = dict(teacher="net", temperature=(4.0,), beta=(0.7,))
+    tiny.distill = configs.distillation({"net": tiny.copy_and_resolve_references()}, {"taught": students}, temperature_squared=True)
+    steps, state = build(tiny)
+    taught = HYPER | {"teacher": jnp.int32(0), "beta": jnp.float32(0.7), "temperature": jnp.float32(4.0), "control": jnp.float32(0.0)}
+    soft = losses.soft_cross_entropy(logits, jax.nn.softmax(teacher / 4))
+    np.testing.assert_allclose(steps.loss(taught, logits, StepInput(batch, teacher)), 0.3 * of_labels + 0.7 * 16 * soft, rtol=1e-5)
+    np.testing.assert_allclose(steps.loss(taught, logits, StepInput(batch)), of_labels, rtol=1e-6)  # as it is evaluated
+    with pytest.raises(ValueError, match="StepInput.teacher_logits must be given"):
+        steps.train(state, taught, StepInput(batch))
+    learned = steps.gradients(state, taught, StepInput(batch, teacher))
+    assert not np.allclose(learned.loss, steps.gradients(state, taught, StepInput(batch, 2 * teacher)).loss)
+
+
+def test_gradients_are_of_the_mean_loss(tiny, batch):
+    tiny.loss.multiplier = 3.0
+    steps, state = build(tiny)
+
+    def loss(params):
+        logits = steps.predict(dataclasses.replace(state, params=params), batch).logits
+        return 3 * steps.loss(HYPER, logits, StepInput(batch)).mean()
+
+    learned = steps.gradients(state, HYPER, StepInput(batch))
+    expected, slope = jax.value_and_grad(loss)(state.params)
+    np.testing.assert_allclose(learned.loss, expected, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), learned.gradients, slope)
+    assert float(learned.sums.count) == 16 and learned.stats == {}
+
+
+def test_an_update_follows_the_gradients_and_freezes_without_a_finite_loss(tiny, batch):
+    tiny.optimizer.momentum = 0.0
+    steps, state = build(tiny)
+    ones, sums = jax.tree.map(jnp.ones_like, state.params), dataclasses.replace(metrics.zeros(), count=jnp.float32(16))
+    new = steps.update(state, HYPER, step.Learned(jnp.float32(1.0), ones, sums, {}))
+    jax.tree.map(lambda n, o: np.testing.assert_allclose(n, o - 0.1, atol=1e-6), new.params, state.params)
+    assert (int(new.step), int(new.diverged), float(new.sums.count)) == (1, -1, 16)
+    frozen = steps.update(new, HYPER, step.Learned(jnp.float32(jnp.inf), ones, sums, {}))
+    jax.tree.map(np.testing.assert_array_equal, frozen.params, new.params)
+    assert (int(frozen.step), int(frozen.diverged), float(frozen.sums.count)) == (2, 1, 16)
+
+
+def test_a_step_is_its_gradients_and_the_update(tiny, batch):
+    tiny.optimizer.ema = 0.9
+    steps, state = build(tiny)
+    parts = steps.update(state, HYPER, steps.gradients(state, HYPER, StepInput(batch)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), steps.train(state, HYPER, StepInput(batch)), parts)
+
+
+def test_a_view_is_the_trained_network_on_augmented_images(tiny, batch):
+    tiny.model.dropout = 0.5  # which neither has
+    tiny.data.augment = "shift"
+    steps, state = build(tiny)
+    keys = step.rng.per_example(jax.random.key(1), batch.ids)
+    images = step.augment.train(batch.inputs, keys, "shift", tiny.data.normalize)
+    viewed = steps.view(state, batch, keys).logits
+    shifted = batch._replace(inputs=jnp.round(images * 255).astype(jnp.uint8))  # unit: pixels over 255
+    np.testing.assert_allclose(viewed, steps.predict(state, shifted).logits, atol=1e-5)
+    assert not np.allclose(viewed, steps.predict(state, batch).logits)
+
+
+def test_what_is_measured_is_the_labels_loss(tiny, batch):
+    steps, state = build(tiny)
+    logits = steps.predict(state, batch).logits
+    sums = steps.measure(state, HYPER, batch, jnp.ones(16, bool))
+    np.testing.assert_allclose(sums.loss, losses.smoothed_cross_entropy(logits, batch.labels, 0.1).sum(), rtol=1e-6)
+    np.testing.assert_allclose(sums.nll, losses.cross_entropy(logits, batch.labels).sum(), rtol=1e-6)
+    assert (int(sums.correct), int(sums.count)) == (int(np.sum(np.argmax(logits, axis=1) == batch.labels)), 16)
 
 
 def test_the_multiplier_scales_the_gradient_not_the_report(tiny, batch):

@@ -62,8 +62,9 @@ def test_split_and_join_are_inverse():
 
 def test_a_member_is_its_solo_run_to_the_last_bit(config):
     together = run_steps(config)
-    alone = run_steps(config, alpha=(0.2,), seed=(1,))
-    jax.tree.map(np.testing.assert_array_equal, sweep.take(together, 3), sweep.take(alone, 0))
+    for member, alpha in ((3, 0.2), (1, 0.0)):
+        alone = run_steps(config, alpha=(alpha,), seed=(1,))
+        jax.tree.map(np.testing.assert_array_equal, sweep.take(together, member), sweep.take(alone, 0))
 
 
 @pytest.mark.parametrize("member,shards,strategy", [
@@ -114,6 +115,9 @@ def test_one_compilation_serves_the_whole_sweep(config):
     twice = over_mesh(double, layout, (mesh.MEMBER,), mesh.MEMBER)
     result = layout.join(twice(layout.split(mesh.put(layout.mesh, mesh.MEMBER, np.arange(4, dtype=np.float32)))))
     assert len(traces) == 1 and result.tolist() == [0, 2, 4, 6]
+    assert twice.one_slot(jnp.ones(1)).tolist() == [2] and "multiply" in twice.lower(jnp.ones(1)).as_text() and twice.slots == 4
+    assert over_mesh(lambda x, y: x if y is None else y, layout, (mesh.MEMBER, mesh.MEMBER), mesh.MEMBER)(
+        layout.split(np.arange(4, dtype=np.float32)), None)[2].tolist() == [2]
 
 
 def test_batch_norm_per_device_is_that_of_as_many_parts(config):
