@@ -34,12 +34,10 @@ setup(
     # beside a clone that is named ls_jax, Python would take the clone, which has no __init__.py, for the package.
     package_dir={"": "."},
     entry_points={"console_scripts": ["ls_jax = ls_jax.main:start"]},
-    package_data={"ls_jax.data.sources": ["*.npz"], "ls_jax.report": ["page.html", "explorer.js"]},
+    package_data={"ls_jax.data.sources": ["*.npz"], "ls_jax.report": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
-        # 0.12 from Python 3.12. On 3.11: newer ones compute wrong on CPUs by default, or a ResNet's step slower under right flags.
-        "jax==0.10.1; python_version < '3.12'",
-        "jax; python_version >= '3.12'",
+        "jax",                      # 0.10 on Python 3.11, 0.12 from 3.12
         "flax",
         "optax",
         "orbax-checkpoint",
@@ -48,6 +46,7 @@ setup(
         "array-record",             # which tensorflow-datasets reads with, and does not ask for
         "importlib-resources",      # the same
         "matplotlib",
+        "jinja2",                   # the page, and markupsafe with it
         "scipy",
         "pillow",
         "tqdm",

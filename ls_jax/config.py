@@ -1,7 +1,8 @@
 """The fields of a config, with their defaults and meaning, and what is checked before anything runs.
 
 A file in configs/ starts from `default()` and sets what its experiment needs. Every field can be overridden on the
-command line (`--config.steps=1000 --config.sweep.alpha='(0.0, 0.1)'`).
+command line (`--config.steps=1000 --config.sweep.alpha='(0.0, 0.1)'`). The fields of `config.model` are declared by each model, those
+of `config.data` that only some data can have by the sources that read them.
 """
 import importlib.util
 import json
@@ -13,6 +14,7 @@ import ml_collections
 from ml_collections.config_dict import FieldReference, placeholder
 
 from ls_jax import losses, models
+from ls_jax.data import sources
 from ls_jax.data.pictures import augment
 from ls_jax.devices.layout import STRATEGIES
 from ls_jax.errors import UserError, did_you_mean
@@ -57,18 +59,13 @@ def default() -> ml_collections.ConfigDict:
         dir=placeholder(str),                # TFDS data_dir, and where text:PATH is; None: TFDS's own, and here
         holdout=0,                           # training examples held out as the split "validation", by a fixed permutation
         train_examples=placeholder(int),     # keep only so many training examples
-        vocabulary=placeholder(int),         # text: pieces, of both languages together
-        row_length=placeholder(int),         # text: tokens in a row of packed sentences, in the source as in the target
-        image_size=placeholder(int),         # folder, or TFDS pictures of many sizes: resize them to this many pixels square
-        # Of TFDS pictures of many sizes: the random crops' share of the area and width over height; the central crop's share of a side.
-        crop=ml_collections.ConfigDict(dict(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3), central=0.875)),
-        damaged=0.001,                       # ... and the share of a split's that may prove damaged; grey ones take their place
         label_noise=placeholder(float),      # the share of training labels made wrong, by a fixed seed; None: none
         augment="none",
         normalize="unit",                    # unit: [0, 1]; symmetric: [-1, 1]; standardize: zero mean, unit variance per image
+        **{name: field.initial() for name, field in sources.fields().items()},  # of some sources: see ls_jax/data/sources
     ))
 
-    config.model = ml_collections.ConfigDict(dict(name="mlp"))  # and the model's own fields, see ls_jax/models
+    config.model = ml_collections.ConfigDict(dict(name="mlp"))  # and of the model's FIELDS those that are not at their defaults
 
     config.loss = ml_collections.ConfigDict(dict(
         convention="uniform",                # α/K on every class (the paper); off_target: α/(K-1) on the wrong ones
@@ -243,6 +240,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
         if value not in choices:
             raise UserError(f"config.{name}={value!r} is unknown{did_you_mean(str(value), choices)}; "
                             f"choose from {', '.join(choices)}")
+    models.check(config.model.name, {name: value for name, value in config.model.items() if name != "name"})
+    for name, field in sources.fields().items():
+        field.refuse(f"config.data.{name}", config.data.get(name))
+    sources.of(config.data)  # refuses fields of other sources
     sweep.check(config)
     for name in ("steps", "batch_size", "evaluate.batch_size", "evaluate.tokens", "information.examples", "log.every", "checkpoint.keep",
                  "micro_batches"):
@@ -269,9 +270,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
     if not 2 <= config.information.draws <= config.information.views:
         raise UserError(f"config.information.draws={config.information.draws} must be from 2 to config.information.views="
                         f"{config.information.views}")
-    if config.evaluate.split == "validation" and not (config.data.holdout or config.data.vocabulary or config.data.image_size
-                                                      or ":" in config.data.name):
-        raise UserError("config.evaluate.split='validation' needs config.data.holdout > 0, the size of the hold-out")
 
 
 def _validate_text(config):
@@ -280,9 +278,6 @@ def _validate_text(config):
                         "transfer.data": ()}.items():
         if (get(config, name) or None) != (value or None):
             raise UserError(f"config.{name}={get(config, name)!r} is of images: leave it at {value!r} to translate")
-    for name in ("data.vocabulary", "data.row_length"):
-        if (get(config, name) or 1) < 1:
-            raise UserError(f"config.{name}={get(config, name)} must be at least 1")
     grid = config.translation.temperatures
     if 1.0 not in grid or min(grid) <= 0 or not set(config.translation.decoded) <= set(grid):
         raise UserError(f"config.translation.temperatures={tuple(grid)} must be above 0 and hold 1.0 and all of config.translation.decoded="

@@ -11,6 +11,10 @@ class InvalidArray(UserError, ValueError):
     """An array that is not what it should be: a command's one line, and a ValueError for those who call a function."""
 
 
+class InvalidField(UserError, ValueError):
+    """A field of a config that is unknown or has a value that it may not have: the same two at once."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal ends the command: what all libraries let through, as they do Ctrl-C. `signal` is its number."""
 

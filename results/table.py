@@ -11,6 +11,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from ls_jax.modes import reproduce  # noqa: E402
+from ls_jax.paper import ACCURACY, BLEU, CALIBRATION  # noqa: E402
 from ls_jax.report import overview  # noqa: E402
 from ls_jax.studies import projection  # noqa: E402
 from ls_jax.studies import registry as paper_claims  # noqa: E402
@@ -23,8 +24,10 @@ RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the
     "mnist_mlp": ("MNIST, 2 × 1200 units", "MNIST", "test", ""),
     "fashion_mnist_mlp": ("Fashion-MNIST, 2 × 1200 units", "Fashion, units", "test", ""),
     "fashion_mnist_alexnet": ("Fashion-MNIST, AlexNet", "Fashion, AlexNet", "test", ""),
-    "cifar10_alexnet": ("CIFAR-10 (JPEG), AlexNet", "CIFAR-10", "validation", "86.8 ± 0.2 → 86.7 ± 0.3"),
+    "cifar10_alexnet": ("CIFAR-10 (JPEG), AlexNet", "CIFAR-10", "validation",
+                        " → ".join(map(str, ACCURACY["cifar10", "alexnet"].values()))),
 }
+WMT = "wmt14_translate/de-en", "transformer"
 TRANSLATION = "multi30k_transformer"
 OTHERS = {  # folder: short
     TRANSLATION: "Multi30k",
@@ -85,14 +88,15 @@ def translation() -> Iterator[tuple[str, ...]]:
     if not (HERE / TRANSLATION / "results.json").exists():
         return
     records = results.read(HERE / TRANSLATION)
-    rows = [("BLEU, test 2016", 1, 2, dict(study="translation", quantity="bleu", file="test2016"), "WMT: 25.3 → 25.8"),
+    rows = [("BLEU, test 2016", 1, 2, dict(study="translation", quantity="bleu", file="test2016"),
+             f"WMT: {BLEU[WMT][0.0]} → {BLEU[WMT][0.1]}"),
             ("BLEU, test 2017", 1, 2, dict(study="translation", quantity="bleu", file="test2017"), ""),
             ("accuracy of the next token, %", 100, 2, dict(study="accuracy", quantity="accuracy", split="test"), ""),
             ("NLL of the next token, nats", 1, 3, dict(study="accuracy", quantity="nll", split="test"), "worse with smoothing"),
             ("ECE of the next token, all tokens", 1, 3, dict(study="translation", quantity="ece", split="test", temperature=1.0),
-             "0.056 → 0.019"),
+             f"{CALIBRATION[WMT].hard} → {CALIBRATION[WMT].smoothed}"),
             ("ECE with the temperature fitted on validation, 4,663 tokens", 1, 3,
-             dict(study="calibration", quantity="scaled ece", split="test", fitted_on="validation"), "0.018 →")]
+             dict(study="calibration", quantity="scaled ece", split="test", fitted_on="validation"), f"{CALIBRATION[WMT].scaled} →")]
     for name, scale, digits, where, printed in rows:
         of = lambda alpha, where=where: results.select(records, alpha=alpha, **where)[0]
         difference = results.select(records, alpha=0.1, **{**where, "quantity": where["quantity"] + " difference"})[0]

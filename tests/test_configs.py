@@ -9,6 +9,8 @@ import pytest
 from ls_jax import config as configs
 from ls_jax import data
 from ls_jax.data.batch import Batch
+from ls_jax.data.pictures import stream
+from ls_jax.data.sources import bitext, tfds
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
 from ls_jax.studies.common import records as results
@@ -32,17 +34,17 @@ def variants(path):
 @pytest.fixture
 def stand_in(monkeypatch, tmp_path):
     """Random pictures in the shape of the data set, so that a config can run without it."""
-    def load(name, directory):
+    def load(settings, workdir=None):
+        name = settings.name
         shape, classes = SHAPES[name]
         rng = np.random.default_rng(0)
         make = lambda n: data.Split(rng.integers(0, 256, (n, *shape), np.uint8), (np.arange(n) % classes).astype(np.int32))
         train, held_out = (("train", 40), ("validation", 10)) if name == "imagenet2012" else (("train", 10_400), ("test", 100))
         return data.Dataset(name, tuple(str(i) for i in range(classes)), {split: make(count) for split, count in (train, held_out)})
-    monkeypatch.setattr(data.tfds_build, "load", load)
-    monkeypatch.setattr(data.stream, "load", lambda settings: load(settings.name, settings.dir))
-    monkeypatch.setattr(data.bitext, "read_folder", lambda path: {"train": pairs(300), "validation": pairs(20), "test2016": pairs(20)})
-    monkeypatch.setattr(data.tfds_build, "load_translation",
-                        lambda *_: {"train": pairs(300), "validation": pairs(20), "test": pairs(20)})
+    monkeypatch.setattr(tfds, "load", load)
+    monkeypatch.setattr(stream, "load", load)
+    monkeypatch.setattr(bitext, "read_folder", lambda path: {"train": pairs(300), "validation": pairs(20), "test2016": pairs(20)})
+    monkeypatch.setattr(tfds, "load_translation", lambda *_: {"train": pairs(300), "validation": pairs(20), "test": pairs(20)})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -104,4 +106,4 @@ def test_an_installed_package_holds_them(tmp_path):
     build = [sys.executable, "setup.py", "-q", "egg_info", f"--egg-base={tmp_path}", "build_py", f"--build-lib={tmp_path}"]
     subprocess.run(build, cwd=FILES[0].parents[1], check=True, capture_output=True)
     assert sorted(file.name for file in (tmp_path / "ls_jax" / "configs").iterdir()) == [file.name for file in FILES]
-    assert (tmp_path / "ls_jax" / "data" / "digits.npz").exists()
+    assert (tmp_path / "ls_jax" / "data" / "sources" / "digits.npz").exists()

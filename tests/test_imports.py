@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Each may import those that come after it.
 ORDER = ("__main__", "main", "ls_jax", "modes", "config", "report", "studies", "training", "models", "data", "workdir", "devices",
-         "losses", "checked", "cache", "signals", "errors", "version")
+         "losses", "checked", "cache", "signals", "fields", "paper", "errors", "version")
 STUDIES = ("registry", "noise", "dynamics", "transfer", "translation", "distillation", "representation", "information", "projection",
            "calibration", "selective", "accuracy", "common")
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 
 import pytest
 
@@ -57,3 +58,17 @@ def test_each_way_to_start_it_has_the_same_help(installed):
     texts = [run(programs / command[0], *command[1:], "--help", cwd=place).stdout
              for command in (["ls_jax"], ["python", "-m", "ls_jax.main"])]
     assert all("MODE is run (the default" in text and "--workdir: " in text and "--mode: " in text for text in texts)
+
+
+def test_a_wheel_holds_every_file_of_the_package(installed):
+    place, programs = installed
+    clone = place / "home" / "ls_jax"
+    options = ("-q", "--no-deps", "--no-build-isolation", "-w", place / "wheels")
+    done = run(programs / "python", "-m", "pip", "wheel", *options, clone, cwd=place)
+    assert done.returncode == 0, done.stderr
+    wheel, = (place / "wheels").glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+    files = {str(path.relative_to(clone)) for path in (clone / "ls_jax").rglob("*")
+             if path.is_file() and "__pycache__" not in path.parts}
+    assert files - names == set() and "ls_jax/report/templates/page.html" in files

@@ -16,7 +16,7 @@ import pytest
 from ls_jax import signals
 from ls_jax.errors import Interrupted, UserError
 from ls_jax.modes import experiment
-from ls_jax.workdir import checkpoint, files, log
+from ls_jax.workdir import checkpoint, files, lock, log
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
@@ -64,7 +64,7 @@ def outcome(workdir):
 
 
 def assert_nothing_is_half_written(workdir):
-    assert not [path for path in workdir.rglob("*") if path.name.startswith(".") or "partial" in path.name]
+    assert not [path for path in workdir.rglob("*") if path.name.startswith(".") and path.name != lock.FILE or "partial" in path.name]
     for path in workdir.rglob("*.npz"):
         with np.load(path) as arrays:
             assert all(np.isfinite(arrays[name]).all() for name in ("logits", "features"))
@@ -95,8 +95,8 @@ def test_during_imports(tmp_path, mode, arguments):
 
 
 @pytest.mark.parametrize("sign,number", [
-    ("config.json", signal.SIGINT), ("predictions", signal.SIGHUP), ("results.json", signal.SIGINT),
-    ("figures", signal.SIGTERM)])
+    ("config.json", signal.SIGINT), (".new/predictions", signal.SIGHUP), ("results.json", signal.SIGINT),
+    (".new/figures", signal.SIGTERM)])
 def test_between_start_and_report(tmp_path, sign, number):
     """While programs are compiled, in the predictions, the studies, and the report."""
     process = start(*DIGITS, f"--workdir={tmp_path}/run")
@@ -114,12 +114,12 @@ def test_analyze_leaves_nothing_unpacked(tmp_path):
     logits = np.random.default_rng(0).normal(size=(200_000, 10)).astype(np.float32)
     np.savez_compressed(tmp_path / "mine.npz", logits=logits, labels=logits.argmax(1))
     process = start("--mode=analyze", f"--predictions={tmp_path}/mine.npz", f"--workdir={tmp_path}/run")
-    wait_until(lambda: list((tmp_path / "run").glob(".unpacked-*/*")), process)
+    wait_until(lambda: list((tmp_path / "run").glob(".new/unpacked/*")), process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors
     assert errors.splitlines()[-1].startswith("ls_jax: stopped by SIGINT")
-    assert not list((tmp_path / "run").iterdir())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [lock.FILE]
 
 
 COMMAND = """

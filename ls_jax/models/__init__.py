@@ -2,27 +2,59 @@
 
 Every model is a `flax.nnx` module whose state is read and written as pure nested dicts (`nnx.split`, `nnx.to_pure_dict`,
 `nnx.merge`), holds no random state, and ends in a linear layer: logits = features @ kernel + bias with those of `head`, or
-logits = features @ embedding.T in the Transformer.
+logits = features @ embedding.T in the Transformer. MODELS lists them; `Model` says what one has.
 """
 
+import importlib
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float, Key
 
-from ls_jax.errors import did_you_mean
-from ls_jax.models.alexnet import AlexNet
-from ls_jax.models.inception import InceptionV4
+from ls_jax.errors import InvalidField, did_you_mean
+from ls_jax.fields import Field
 from ls_jax.models.layers import Output
-from ls_jax.models.mlp import MLP
-from ls_jax.models.resnet import ResNet
-from ls_jax.models.transformer import Transformer
 
-__all__ = ["MODELS", "AlexNet", "InceptionV4", "MLP", "Output", "ResNet", "Transformer", "build", "head"]
+__all__ = ["MODELS", "Model", "Output", "build", "check", "fields", "head"]
 
-MODELS = {"mlp": MLP, "alexnet": AlexNet, "resnet": ResNet, "inception_v4": InceptionV4, "transformer": Transformer}
+
+class Model(Protocol):
+    """A network: a class of `flax.nnx.Module`s that MODELS names.
+
+    FIELDS are the fields of `config.model` beside `name`; the constructor takes each as a keyword, and has no defaults of its own.
+    It also takes `num_classes`, `rngs` and `dtype` (of the computation: parameters, features and logits are float32), and may take
+    `image_shape` (height, width, channels) and `axis_name`, the mesh axis over which batch statistics are averaged.
+    Its output layer is `head`, an `nnx.Linear`; or it has none, and its `embedding` [classes, features] is the output layer.
+    """
+
+    FIELDS: ClassVar[Mapping[str, Field]]
+
+    def __init__(self, *, num_classes: int, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike, **fields: Any): ...
+
+    def __call__(self, x: Float[Array, "batch height width channels"], *, train: bool,
+                 dropout_keys: Key[Array, " batch"] | None = None) -> Output:
+        """Logits [batch, classes] and features [batch, features] of images (or of Tokens [batch, places], one more axis each).
+
+        Args:
+            x: float32 images, augmented and normalised.
+            train: whether to drop units and to use the batch's own statistics.
+            dropout_keys: one per example; None where nothing is dropped.
+        """
+        ...
+
+
+# Name: where its class is, which is imported on use; or the class itself, as a notebook may add its own.
+MODELS: dict[str, str | type[Model]] = {
+    "mlp": "ls_jax.models.mlp.MLP",
+    "alexnet": "ls_jax.models.alexnet.AlexNet",
+    "resnet": "ls_jax.models.resnet.ResNet",
+    "inception_v4": "ls_jax.models.inception.InceptionV4",
+    "transformer": "ls_jax.models.transformer.Transformer",
+}
 
 
 def build(
@@ -33,25 +65,44 @@ def build(
     rngs: nnx.Rngs,
     axis_name: str | None = None,
     dtype: jax.typing.DTypeLike = jnp.float32,
-    **fields,
+    **given: Any,
 ) -> nnx.Module:
-    """Builds the model called `name` with its config `fields`.
+    """Builds the model called `name` from the fields of `config.model` that are given, the others at their defaults.
 
     `axis_name` is the mesh axis over which batch statistics are averaged; models without any take no notice of it. The
     Transformer has no `image_shape`, and its classes are the vocabulary.
-    Raises ValueError for an unknown name or field.
+    Raises ValueError for an unknown name or field, and for sizes that do not fit each other.
     """
+    check(name, given)
+    model = _load(name)
+    allowed = inspect.signature(model.__init__).parameters
+    shape = {field: value for field, value in (("axis_name", axis_name), ("image_shape", image_shape)) if field in allowed}
+    defaults = {field: each.default for field, each in model.FIELDS.items()}
+    return model(num_classes=num_classes, rngs=rngs, dtype=jnp.dtype(dtype), **shape, **(defaults | given))
+
+
+def fields(name: str) -> Mapping[str, Field]:
+    """The fields of a model, by name."""
+    return _load(name).FIELDS
+
+
+def check(name: str, given: Mapping[str, Any]) -> None:
+    """Raise InvalidField, a ValueError, unless there is a model of this name whose fields may have these values."""
+    known = fields(name)
+    for field, value in given.items():
+        if field not in known:
+            raise InvalidField(f"model {name!r} has no field {field!r}{did_you_mean(field, known)}; it has {', '.join(known) or 'none'}")
+        known[field].refuse(f"config.model.{field}", value)
+
+
+def _load(name: str) -> type[nnx.Module]:
     if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}{did_you_mean(name, MODELS)}; choose from {', '.join(MODELS)}")
-    allowed = inspect.signature(MODELS[name].__init__).parameters
-    for field in fields:
-        if field not in allowed:
-            own = [field for field in allowed if field not in ("self", "rngs", "num_classes", "image_shape")]
-            raise ValueError(f"model {name!r} has no field {field!r}{did_you_mean(field, own)}; it has {', '.join(own)}")
-    for field, value in (("axis_name", axis_name), ("image_shape", image_shape)):
-        if field in allowed:
-            fields[field] = value
-    return MODELS[name](num_classes=num_classes, rngs=rngs, dtype=jnp.dtype(dtype), **fields)
+        raise InvalidField(f"unknown model {name!r}{did_you_mean(name, MODELS)}; choose from {', '.join(MODELS)}")
+    entry = MODELS[name]
+    if not isinstance(entry, str):
+        return entry
+    module, _, attribute = entry.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def head(params: dict[str, Any]) -> dict[str, jax.Array]:

@@ -15,6 +15,8 @@ class AlexNet(nnx.Module):
     distribution cut off at two standard deviations, uncorrected as in TensorFlow, so that their deviation is 0.88 std.
     """
 
+    FIELDS = {}
+
     def __init__(
         self,
         *,

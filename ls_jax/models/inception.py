@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from ls_jax.fields import Field, above, between, boolean, several, whole
 from ls_jax.models.layers import BatchNorm, Output, average_pool, dropout, max_pool
 
 MINIMUM_SIZE = 75  # pixels a side: a smaller picture has nothing left after the last reduction
@@ -70,17 +71,25 @@ class InceptionV4(nnx.Module):
     distribution, the output layer from Glorot's uniform one. `axis_name` is the mesh axis over which batch statistics are averaged.
     """
 
+    FIELDS = {
+        "blocks": Field((4, 7, 3), "blocks A, B and C", several(whole(0), count=3)),
+        "width": Field(1.0, "factor of every number of channels", above(0)),
+        "dropout": Field(0.2, "rate of dropout before the output layer", between(0, 1)),
+        "auxiliary": Field(False, "whether there is a second classifier, which training alone uses", boolean()),
+        "norm_momentum": Field(0.9997, "decay of batch norm's running statistics", between(0, 1)),
+    }
+
     def __init__(
         self,
         *,
         num_classes: int,
         image_shape: tuple[int, int, int],
         rngs: nnx.Rngs,
-        blocks: Sequence[int] = (4, 7, 3),
-        width: float = 1.0,
-        dropout: float = 0.2,
-        auxiliary: bool = False,
-        norm_momentum: float = 0.9997,
+        blocks: Sequence[int],
+        width: float,
+        dropout: float,
+        auxiliary: bool,
+        norm_momentum: float,
         axis_name: str | None = None,
         dtype: jax.typing.DTypeLike = jnp.float32,
     ):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from ls_jax.fields import Field, between, optional, several, whole
 from ls_jax.models.layers import Linear, Output, dropout
 
 
@@ -17,15 +18,21 @@ class MLP(nnx.Module):
     The paper says «Gaussian, variance 0.03»; a standard deviation of 0.03 is what trains with its learning rate of 1.
     """
 
+    FIELDS = {
+        "hidden": Field((1200, 1200), "units of each hidden layer", several(whole(1))),
+        "dropout": Field(0.0, "rate of dropout after each hidden layer", between(0, 1)),
+        "init_std": Field(0.03, "standard deviation of the initial kernels; None: He's", optional(between(0, float("inf")))),
+    }
+
     def __init__(
         self,
         *,
         num_classes: int,
         image_shape: tuple[int, int, int],
         rngs: nnx.Rngs,
-        hidden: Sequence[int] = (1200, 1200),
-        dropout: float = 0.0,
-        init_std: float | None = 0.03,
+        hidden: Sequence[int],
+        dropout: float,
+        init_std: float | None,
         dtype: jax.typing.DTypeLike = jnp.float32,
     ):
         height, width, channels = image_shape

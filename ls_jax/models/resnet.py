@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from ls_jax.fields import Field, choice, several, whole
 from ls_jax.models.layers import BatchNorm, Output
 
 
@@ -23,21 +24,26 @@ class ResNet(nnx.Module):
     `axis_name` is the mesh axis over which batch statistics are averaged.
     """
 
+    FIELDS = {
+        "blocks": Field(9, "residual blocks of each group", whole(1)),
+        "widths": Field((32, 64, 128), "channels of each group", several(whole(1))),
+        "stem": Field(16, "channels of the first convolution", whole(1)),
+        "style": Field("tensor2tensor", "whose blocks: tensor2tensor's or He et al.'s", choice("tensor2tensor", "he")),
+    }
+
     def __init__(
         self,
         *,
         num_classes: int,
         image_shape: tuple[int, int, int],
         rngs: nnx.Rngs,
-        blocks: int = 9,
-        widths: Sequence[int] = (32, 64, 128),
-        stem: int = 16,
-        style: str = "tensor2tensor",
+        blocks: int,
+        widths: Sequence[int],
+        stem: int,
+        style: str,
         axis_name: str | None = None,
         dtype: jax.typing.DTypeLike = jnp.float32,
     ):
-        if style not in STYLES:
-            raise ValueError(f"unknown ResNet style {style!r}; choose from {', '.join(STYLES)}")
         block, conv_init, head_init = STYLES[style]
         options = dict(kernel_init=conv_init, axis_name=axis_name, dtype=dtype, rngs=rngs)
         self.dtype = dtype

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ls_jax.data.text.tokens import PADDING, Tokens
+from ls_jax.fields import Field, between, whole
 from ls_jax.models.layers import Linear, Output, dropout, product, transposed
 
 
@@ -46,18 +47,28 @@ class Transformer(nnx.Module):
     target language.
     """
 
+    FIELDS = {
+        "layers": Field(6, "layers of the encoder, and of the decoder", whole(1)),
+        "width": Field(512, "size of the embedding and of every layer's output", whole(2)),
+        "feed_forward": Field(2048, "units inside the feed-forward layers", whole(1)),
+        "heads": Field(8, "heads of the attention, which share the width equally", whole(1)),
+        "dropout": Field(0.1, "rate of dropout of embeddings and of what each sublayer adds", between(0, 1)),
+        "attention_dropout": Field(0.1, "rate of dropout of attention weights", between(0, 1)),
+        "relu_dropout": Field(0.1, "rate of dropout inside the feed-forward layers", between(0, 1)),
+    }
+
     def __init__(
         self,
         *,
         num_classes: int,
         rngs: nnx.Rngs,
-        layers: int = 6,
-        width: int = 512,
-        feed_forward: int = 2048,
-        heads: int = 8,
-        dropout: float = 0.1,
-        attention_dropout: float = 0.1,
-        relu_dropout: float = 0.1,
+        layers: int,
+        width: int,
+        feed_forward: int,
+        heads: int,
+        dropout: float,
+        attention_dropout: float,
+        relu_dropout: float,
         dtype: jax.typing.DTypeLike = jnp.float32,
     ):
         if width % heads or width % 2:

@@ -1,17 +1,17 @@
 """report.html: one self-contained file that shows what was run and what came out; no network needed to read it."""
 import contextlib
-import html
 import json
 import pathlib
-import string
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
+from markupsafe import Markup
 
 from ls_jax import data
 from ls_jax.errors import UserError
 from ls_jax.report import calibration, distillation, explorer, representation, sections, translation
+from ls_jax.report.markup import figure, render
 from ls_jax.studies import projection
 from ls_jax.studies.common import plots, triples
 from ls_jax.studies.common import records as results
@@ -19,15 +19,13 @@ from ls_jax.studies.projection import plots as projection_plot
 from ls_jax.training import sweep
 from ls_jax.workdir import files, lock, log, predictions, replace
 
-HERE = pathlib.Path(__file__).parent
-
 
 class Run(NamedTuple):
     """What the report knows of a workdir: an experiment, or the analysis of a file of predictions (config is None)."""
     workdir: pathlib.Path
     title: str
     subtitle: str
-    about: str                          # what was run, as HTML
+    about: Markup                       # what was run
     config: Mapping[str, Any] | None
     records: Sequence[results.Record]
     rows: Sequence[Mapping[str, Any]]   # the members' hyper-parameters
@@ -37,7 +35,7 @@ class Run(NamedTuple):
 
 
 def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, page: pathlib.Path | None = None,
-          opening: str = "") -> pathlib.Path:
+          opening: Markup | None = None) -> pathlib.Path:
     """Draw the figures and write report.html from the workdirs' files; returns its path.
 
     Of several workdirs each keeps its figures, and the one page about all is the first's report_together.html, or `page`.
@@ -46,12 +44,13 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
         workdirs: where experiments or analyses are.
         dataset: the data set of a single workdir, for the pictures in the explorer; None: it is loaded if it is at hand.
         page: where to write, instead.
-        opening: HTML that comes before the first run's sections; they have the ids run0, run1, ... where there is one.
+        opening: a template's HTML that comes before the first run's sections; where there is one, they have the ids
+            run0, run1, ...
     """
     workdirs = [workdirs] if isinstance(workdirs, pathlib.Path) else list({workdir.resolve(): workdir for workdir in workdirs}.values())
     for workdir in workdirs:
         _check(workdir)
-    page = page or workdirs[0] / ("report_together.html" if len(workdirs) > 1 or opening else "report.html")
+    page = page or workdirs[0] / ("report_together.html" if len(workdirs) > 1 or opening is not None else "report.html")
     with lock.held(*workdirs), contextlib.ExitStack() as stack:
         figures = [stack.enter_context(replace.replacing(workdir, replace.FIGURES)) / "figures" for workdir in workdirs]
         files.write_text(page, _page([load(workdir, dataset) for workdir in workdirs], figures, opening))
@@ -59,19 +58,12 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
 
 
 def _page(runs, figures, opening):
-    together = len(runs) > 1 or bool(opening)
-    body = opening + "\n".join((_heading(i, run) if together else "") + body_of(run, figures[i], 1 / len(runs))
-                               for i, run in enumerate(runs))
-    links = "".join(f"<a href='#run{i}'>{html.escape(run.workdir.name)}</a>" for i, run in enumerate(runs))
-    return string.Template((HERE / "page.html").read_text()).substitute(
-        title=html.escape("; ".join(run.title for run in runs)),
-        subtitle=html.escape(f"{len(runs)} experiments" if together else f"{runs[0].title}: {runs[0].subtitle}"),
-        navigation=f"<nav>{links}</nav>" if together else "", body=body, script=(HERE / "explorer.js").read_text())
-
-
-def _heading(number, run):
-    return (f"<h2 id='run{number}'>{html.escape(f'{run.workdir.name}: {run.title}')}</h2>"
-            f"<p class='soft'>{html.escape(run.subtitle)}</p>")
+    together = len(runs) > 1 or opening is not None
+    subtitle = f"{len(runs)} experiments" if together else f"{runs[0].title}: {runs[0].subtitle}"
+    shown = [{"name": run.workdir.name, "title": run.title, "subtitle": run.subtitle,
+              "sections": body_of(run, figures[i], 1 / len(runs))} for i, run in enumerate(runs)]
+    return render("page.html", title="; ".join(run.title for run in runs), subtitle=subtitle, together=together,
+                  opening=opening, runs=shown)
 
 
 def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
@@ -89,13 +81,20 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
     config = json.loads((workdir / "config.json").read_text())
     rows = sweep.members(ml_collections.ConfigDict(config))
     dataset = dataset or _dataset(config)
-    members = (f"{len(rows)} students in {len(config['distill']['students'])} groups" if config.get("distill") else
-               f"{len(config['sweep']['alpha'])} smoothings × {len(config['sweep']['seed'])} seeds")
-    subtitle = f"{members}, {sections.steps_taken(config, records)} at batch {config['batch_size']}"
+    subtitle = f"{_members(config, rows)}, {sections.steps_taken(config, records)} at batch {config['batch_size']}"
     manifest = workdir / "manifest.json"
     about = sections.facts(config, json.loads(manifest.read_text()) if manifest.exists() else None, records)
     return Run(workdir, f"{config['data']['name']}, {config['model']['name']}", subtitle, about, config, records, rows,
                config["evaluate"]["split"], _triples(config, workdir, len(rows)), dataset)
+
+
+def _members(config, rows):
+    """How many networks there are, in words."""
+    if config.get("distill"):
+        return f"{len(rows)} students in {len({row['student'] for row in rows})} groups"
+    seeds = len(config["sweep"]["seed"])
+    arms = len(rows) // seeds
+    return f"{arms} {'smoothings' if arms == len({row['alpha'] for row in rows}) else 'arms'} × {seeds} seeds"
 
 
 def _check(workdir):
@@ -103,7 +102,7 @@ def _check(workdir):
         raise UserError(f"{workdir} holds no results.json to report: run the experiment first (--mode=run)")
 
 
-def body_of(run: Run, figures: pathlib.Path, share: float = 1.0) -> str:
+def body_of(run: Run, figures: pathlib.Path, share: float = 1.0) -> list[Markup]:
     """The sections about one workdir, whose figures go to a folder; `share` is its part of the page's size."""
     parts = [run.about]
     for split in (run.held_out, *(split for split in ("test", "train") if split != run.held_out)):
@@ -116,9 +115,9 @@ def body_of(run: Run, figures: pathlib.Path, share: float = 1.0) -> str:
     if rows:
         by = "student" if "student" in rows[0] else "alpha"
         drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, by), figures / "learning_curves")
-        parts.append("<h3>Learning curves</h3>"
-                     + sections.figure(drawn, "Thin lines are members, thick ones their mean over seeds."))
-    return "\n".join(parts)
+        caption = "Thin lines are members, thick ones their mean over seeds."
+        parts.append(render("learning_curves.html", figure=figure(drawn, caption)))
+    return parts
 
 
 def _projection(run, figures, share):
@@ -126,17 +125,17 @@ def _projection(run, figures, share):
     found = [row for row in found if row]
     embedded = explorer.data(run.workdir, run.rows, run.triples, run.dataset, share) if run.triples else None
     if not found and not embedded:
-        return ""
+        return Markup()
     of_text = run.config is not None and run.config["data"].get("vocabulary")
-    parts = [f"<h3>Penultimate-layer projections (Figure {7 if of_text else 1})</h3>"]
+    shown = None
     if found:
         drawn, _ = plots.save(projection_plot.figure(found), figures / "projection")
         seed = run.rows[projection_plot.chosen_members(run.workdir, run.rows, run.held_out)[0]].get("seed")
-        parts.append(sections.figure(drawn, f"At most {projection.EXAMPLES} examples a class on the plane through the three "
-                                     "classes' templates (bias included); axes are shared by each pair of columns"
-                                     f"{'' if seed is None else f'; seed {seed}'}."))
-    parts.append(sections.projection_table(run.records))
-    return "\n".join(parts + ([sections.explorer(embedded)] if embedded else []))
+        shown = figure(drawn, f"At most {projection.EXAMPLES} examples a class on the plane through the three classes' "
+                              "templates (bias included); axes are shared by each pair of columns"
+                              f"{'' if seed is None else f'; seed {seed}'}.")
+    return render("projection.html", number=7 if of_text else 1, figure=shown, data=embedded,
+                  table=sections.projection_table(run.records))
 
 
 def _dataset(config):

@@ -2,7 +2,10 @@
 import pathlib
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from ls_jax.report import sections
+from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
 from ls_jax.studies.dynamics import plots as course_plots
@@ -13,7 +16,7 @@ QUANTITIES = {"nc1": "NC1", "nc2 logits": "NC2 (Guo)", "nc2 simplex": "NC2 simpl
               "cka with hard": "CKA with hard"}
 
 
-def section(records: Sequence[results.Record], figures: pathlib.Path) -> str:
+def section(records: Sequence[results.Record], figures: pathlib.Path) -> Markup:
     """Tables and figures of the information, representation and transfer studies; leaves the figures in a folder."""
     return _information(records, figures) + _representation(records, figures)
 
@@ -21,7 +24,7 @@ def section(records: Sequence[results.Record], figures: pathlib.Path) -> str:
 def _information(records, figures):
     found = results.select(records, study="information")
     if not found:
-        return ""
+        return Markup()
     last = max(record["step"] for record in found)
     classes = " and ".join(found[0]["classes"])
     header = ("smoothing", "estimator", "views", "outer draw", "information, nats", "95 % over examples")
@@ -33,25 +36,26 @@ def _information(records, figures):
                "A reused outer draw is biased upwards, a fresh one downwards, both by less with more views.")
     drawn, _ = plots.save(course_plots.information(records), figures / "information")
     views = information_claims.best(records)[0]["draws"]
-    return ("<h3>What the logits still tell of the example (Figure 6)</h3>"
-            + sections.figure(drawn, "Information between the index of a training example and the difference of two logits over random "
-                                     f"augmentations. Bands are the seeds' range. Claims are judged on a fresh draw and {views} views.")
-            + sections.table(header, rows, caption))
+    shown = figure(drawn, "Information between the index of a training example and the difference of two logits over "
+                          "random augmentations. Bands are the seeds' range. Claims are judged on a fresh draw and "
+                          f"{views} views.")
+    return render("information.html", figure=shown, table=Table(header, rows, caption))
 
 
 def _representation(records, figures):
     here = [record for record in results.select(records, study="representation") if "step" not in record and "baseline_alpha" not in record]
     if not here:
-        return ""
-    parts = ["<h3>The penultimate representation</h3>", _table(here)]
+        return Markup()
+    shown = []
     if any("step" in record for record in results.select(records, study="representation")):
         drawn, _ = plots.save(course_plots.collapse(records), figures / "neural_collapse")
-        parts.append(sections.figure(drawn, "Neural collapse on training examples over the training; bands are the seeds' range."))
+        caption = "Neural collapse on training examples over the training; bands are the seeds' range."
+        shown.append(figure(drawn, caption))
     if len({record["alpha"] for record in here if "alpha" in record}) > 1:
         drawn, _ = plots.save(course_plots.against_alpha(records), figures / "separation")
-        parts.append(sections.figure(drawn, "Class separation, and linear probes on the frozen penultimate layer where another task was "
-                                            "probed. Points are seeds, lines their means."))
-    return "".join(parts)
+        shown.append(figure(drawn, "Class separation, and linear probes on the frozen penultimate layer where another "
+                                   "task was probed. Points are seeds, lines their means."))
+    return render("representation.html", table=_table(here), figures=shown)
 
 
 def _table(here):
@@ -64,10 +68,10 @@ def _table(here):
         key = sections.SPLIT_NAMES[record["split"]], f"{smoothing}{', ' if varied else ''}{varied}"
         cells.setdefault(key, {})[record["quantity"]] = _cell(record)
     rows = [(*key, *(values.get(name, "") for name in shown)) for key, values in cells.items()]
-    return sections.table(("split", "smoothing", *shown.values()), rows,
-                          "NC1 to NC4 are 0 at neural collapse; R²: class separation, 1 at collapse; rank: effective rank of the class "
-                          "means and of the examples about them; CKA: alignment with the hard network of equal seed. Mean ± standard "
-                          "deviation over seeds.")
+    return Table(("split", "smoothing", *shown.values()), rows,
+                 "NC1 to NC4 are 0 at neural collapse; R²: class separation, 1 at collapse; rank: effective rank of "
+                 "the class means and of the examples about them; CKA: alignment with the hard network of equal seed. "
+                 "Mean ± standard deviation over seeds.")
 
 
 def _cell(record):

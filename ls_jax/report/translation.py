@@ -2,7 +2,10 @@
 import pathlib
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from ls_jax.report import sections
+from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
 from ls_jax.studies.translation import plots as translation_plots
@@ -10,11 +13,11 @@ from ls_jax.studies.translation import plots as translation_plots
 SCORES = {"bleu": "BLEU", "uncased bleu": "BLEU, uncased", "chrf": "chrF", "length ratio": "length over the references'"}
 
 
-def section(records: Sequence[results.Record], split: str, figures: pathlib.Path) -> str:
+def section(records: Sequence[results.Record], split: str, figures: pathlib.Path) -> Markup:
     """Table and figures; leaves the figures in a folder. Empty without translations."""
     found = results.select(records, study="translation", temperature=1.0)
     if not results.select(found, quantity="bleu"):
-        return ""
+        return Markup()
     rows = {}
     for record in found:
         if record["quantity"] in SCORES and "baseline_alpha" not in record:
@@ -22,16 +25,15 @@ def section(records: Sequence[results.Record], split: str, figures: pathlib.Path
             spread = "" if record["std"] is None else f" ± {record['std']:.2f}"
             rows.setdefault(key, {})[record["quantity"]] = f"{record['mean']:.2f}{spread}"
     signature = results.select(found, quantity="bleu")[0]["signature"]
-    parts = ["<h3>Translation</h3>",
-             sections.table(("sentences", "smoothing", "beams", *SCORES.values()),
-                            [(*key, *(cells.get(name, "") for name in SCORES)) for key, cells in sorted(rows.items())],
-                            f"Beam search at temperature 1; mean ± standard deviation over seeds. sacrebleu: {signature}")]
+    table = Table(("sentences", "smoothing", "beams", *SCORES.values()),
+                  [(*key, *(cells.get(name, "") for name in SCORES)) for key, cells in sorted(rows.items())],
+                  f"Beam search at temperature 1; mean ± standard deviation over seeds. sacrebleu: {signature}")
     drawn, _ = plots.save(translation_plots.temperature(records, split), figures / f"temperature_{split}")
-    parts.append("<h4>Temperature (Figure 4)</h4>" + sections.figure(
-        drawn, f"{sections.SPLIT_NAMES[split].capitalize()} split. BLEU by beam search at the temperature; ECE (15 bins) and NLL of the "
-        "next token, the correct ones before it given. Lines are means over seeds, bands their range."))
+    temperature = figure(drawn, f"{sections.SPLIT_NAMES[split].capitalize()} split. BLEU by beam search at the "
+                                "temperature; ECE (15 bins) and NLL of the next token, the correct ones before it "
+                                "given. Lines are means over seeds, bands their range.")
+    beams = None
     if len({record["beams"] for record in results.select(found, quantity="bleu")}) > 1:
         drawn, _ = plots.save(translation_plots.beams(records, split), figures / f"beams_{split}")
-        parts.append("<h4>Beam width</h4>"
-                     + sections.figure(drawn, "Wider beams find likelier translations, which may be shorter and worse."))
-    return "\n".join(parts)
+        beams = figure(drawn, "Wider beams find likelier translations, which may be shorter and worse.")
+    return render("translation.html", table=table, temperature=temperature, beams=beams)

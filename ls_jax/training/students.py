@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ls_jax import losses
+from ls_jax.data import sources
 from ls_jax.data.pictures import stream
 from ls_jax.errors import UserError
 from ls_jax.training import arms
@@ -48,7 +49,7 @@ def is_file(source: Any) -> bool:
 
 def online(config: ml_collections.ConfigDict) -> bool:
     """Whether teachers must be asked at every step, since students see augmented images or random crops; else their logits are kept."""
-    varied = config.data.augment != "none" or stream.is_streamed(config.data)
+    varied = config.data.augment != "none" or sources.of(config.data) is stream
     return varied and not all(is_file(config.distill.teachers[teacher.name]) for teacher in roster(config))
 
 

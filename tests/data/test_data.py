@@ -81,7 +81,7 @@ def test_holdout_and_subset_that_do_not_fit_are_told(tmp_path):
     told("holdout=-1", whole, holdout=-1)
     told("train_examples=81 must be from 1 to 80", whole, holdout=20, train_examples=81)
     told("train_examples=0 must be from 1 to 100", whole, train_examples=0)
-    told("image_size=32 resizes folder", "digits", image_size=32)
+    told("image_size=32 is for folder:PATH and a TFDS name: leave it unset", "digits", image_size=32)
 
 
 def numbered(tmp_path, count):
@@ -167,7 +167,9 @@ def test_grey_images_and_validation_as_test(tmp_path):
 
 
 def test_unknown_and_unprepared_sets_are_told(tmp_path):
-    told("'minst' is no data set .* did you mean 'mnist'", "minst", dir=str(tmp_path))
+    told(r"'minst' is no data set .* \(did you mean 'mnist'\?\)", "minst", dir=str(tmp_path))
+    for name, meant in {"fodler:photos": "folder:PATH", "nzp:mine.npz": "npz:PATH", "text": "text:PATH", "digit": "digits"}.items():
+        told(rf"{name!r} is no data set .* \(did you mean '{meant}'\?\); it may be digits, folder:PATH, npz:PATH, text:PATH, a TFDS", name)
     told("cannot be opened", "mnist:0.0.7", dir=str(tmp_path))
     told(r"""mnist is not prepared .*: python -c "import tensorflow_datasets as tfds; tfds.builder\('mnist', data_dir='.*',"""
          r""" file_format='array_record'\).download_and_prepare\(\)"$""", "mnist", dir=str(tmp_path))
@@ -395,13 +397,13 @@ def test_npz_with_any_byte_flipped_is_read_or_told(tmp_path, arrays):
     file = tmp_path / "a.npz"
     np.savez(file, **arrays)
     content = file.read_bytes()
-    expected = npz.load(file).splits
+    expected = npz.of_file(file).splits
     for position in np.random.default_rng(0).integers(0, len(content), 100):
         flipped = bytearray(content)
         flipped[position] ^= 0xFF
         file.write_bytes(flipped)
         try:
-            splits = npz.load(file).splits
+            splits = npz.of_file(file).splits
         except UserError:
             continue
         for name in expected:

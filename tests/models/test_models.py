@@ -337,7 +337,11 @@ def test_members_by_vmap_equal_solo_runs():
     [
         ("resent", {}, "unknown model 'resent' (did you mean 'resnet'?)"),
         ("mlp", dict(hiden=(3,)), "model 'mlp' has no field 'hiden' (did you mean 'hidden'?)"),
-        ("resnet", dict(style="huh"), "unknown ResNet style 'huh'; choose from tensor2tensor, he"),
+        ("mlp", dict(dropout=1.0), "config.model.dropout=1.0 must lie in [0, 1)"),
+        ("mlp", dict(hidden=3), "config.model.hidden=3 must be a tuple, each of which must be a whole number of at least 1"),
+        ("alexnet", dict(width=3), "model 'alexnet' has no field 'width'; it has none"),
+        ("inception_v4", dict(blocks=(4, 7)), "config.model.blocks=(4, 7) must be a tuple of 3, each"),
+        ("resnet", dict(style="huh"), "config.model.style='huh' must be one of tensor2tensor, he"),
         ("inception_v4", {}, "needs pictures of at least 75x75 pixels, not 8x8"),
         ("resnet", dict(style="he", widths=(32, 16)), "cannot narrow from 32 to 16 channels"),
     ],

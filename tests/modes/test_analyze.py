@@ -13,7 +13,7 @@ from ls_jax.report import explorer
 from ls_jax.studies import accuracy, calibration, projection
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import streaming
-from ls_jax.workdir import npz_map, predictions
+from ls_jax.workdir import lock, npz_map, predictions
 
 
 def network(examples=200, classes=5, dimensions=7):
@@ -249,7 +249,7 @@ def test_a_damaged_file_leaves_no_report(tmp_path):
     (tmp_path / "net.npz").write_bytes(content)
     with pytest.raises(UserError, match="net.npz is no npz file that can be read .array 'logits' is damaged: Bad CRC-32"):
         analyze.run(tmp_path / "net.npz", tmp_path / "out")
-    assert not list((tmp_path / "out").glob("*"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [lock.FILE]
 
 
 # Predictions that a workdir holds

@@ -12,6 +12,22 @@ from ls_jax.modes import compile as compiler
 from ls_jax.training import loop as train
 
 CHIP = compiler.CHIPS["v5e"]
+DATA_SHEETS = {  # of a chip: GiB of HBM, bfloat16 TFLOP/s, GB/s of HBM, and how many devices of JAX's it is
+    "v2": (16, 46, 700, 2), "v3": (32, 123, 900, 2), "v4": (32, 275, 1228, 1), "v5e": (16, 197, 819, 1), "v5p": (95, 459, 2765, 1),
+    "v6e": (32, 918, 1640, 1)}
+
+
+def test_chips_are_those_of_the_data_sheets():
+    assert {name: (chip.memory / 2**30, chip.flops / 1e12, chip.bandwidth / 1e9) for name, chip in compiler.CHIPS.items()} == {
+        name: tuple(number / devices for number in numbers) for name, (*numbers, devices) in DATA_SHEETS.items()}
+
+
+def test_data_sets_that_need_not_be_here_are_as_published():
+    assert {name: (side and f"{side[0]}x{side[1]}x{side[2]}", f"{classes:,}", f"{examples:,}")
+            for name, (side, classes, examples) in compiler.KNOWN.items()} == {
+        "mnist": ("28x28x1", "10", "60,000"), "fashion_mnist": ("28x28x1", "10", "60,000"), "cifar10": ("32x32x3", "10", "50,000"),
+        "cifar100": ("32x32x3", "100", "50,000"), "imagenet2012": (None, "1,000", "1,281,167")}
+    assert compiler.KNOWN_TEXT == {"wmt14_translate/de-en": 4_508_785}
 
 
 def test_collectives_are_counted_with_their_bytes():

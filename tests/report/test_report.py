@@ -6,7 +6,6 @@ import pathlib
 import re
 import shutil
 
-import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,51 +15,20 @@ from ls_jax import report
 from ls_jax.data.sources import digits
 from ls_jax.errors import UserError
 from ls_jax.report import explorer, sections
-from ls_jax.studies import accuracy, projection
+from ls_jax.studies import projection
 from ls_jax.studies.accuracy import records as accuracy_records
 from ls_jax.studies.common import records as results
-from ls_jax.studies.projection import records as projection_records
 from ls_jax.training import sweep
-from ls_jax.workdir import log, predictions
-from ls_jax.workdir.predictions import Predictions
+from ls_jax.workdir import predictions
+from tests.report.made_up import experiment
 
 NASTY = "</script><b>5"  # a class name that must not become markup
 NAMES = ("0", "1", "2", "3", "4", NASTY, "6", "7", "8", "9")
 
 
-def experiment(workdir, dataset=None):
-    """A workdir as `--mode=run` leaves it, with made-up activations of the real digits."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    config = configs.default()
-    config.model = dict(name="mlp", hidden=(16,), init_std=None)
-    config.sweep.seed = (0, 1, 2)
-    config.unlock()
-    config.projection = ml_collections.ConfigDict(dict(classes=((3, 8, 9),)))
-    rows, measured = sweep.members(config), []
-    for member, row in enumerate(rows):
-        rng = np.random.default_rng(member)
-        kernel, bias = rng.normal(size=(16, 10)).astype(np.float32), rng.normal(size=10).astype(np.float32)
-        for name, split in (dataset or digits.load()).splits.items():
-            features = (kernel.T[split.labels] + (1 - 5 * row["alpha"]) * rng.normal(size=(len(split), 16))).astype(np.float32)
-            predicted = Predictions(features @ kernel + bias, features, split.labels, np.arange(len(split), dtype=np.int32))
-            predictions.save(workdir, name, member, predicted, {"kernel": kernel, "bias": bias}, NAMES)
-            measured.append((name, row, accuracy.measure_all(predicted.logits, predicted.labels)))
-    log.write_json(workdir / "config.json", configs.plain(config))
-    log.write_json(workdir / "results.json", accuracy_records.run(measured) + projection_records.run(workdir, rows, [(3, 8, 9)]))
-    (workdir / "metrics.jsonl").write_text("".join(
-        json.dumps({"step": step, "member": m, "split": split, **row, "loss": 1 / step, "accuracy": 0.5, "nll": 1}) + "\n"
-        for step in (1, 2) for m, row in enumerate(rows) for split in ("train", "test")))
-    log.write_json(workdir / "manifest.json", {"sessions": [{
-        "start": "2026-01-01T00:00:00+00:00", "outcome": "finished", "seconds": 3723.0,
-        "git": {"commit": 40 * "a", "dirty": True}, "versions": {"jax": "0.0"},
-        "devices": {"platform": "cpu", "kind": "abacus", "count": 1, "processes": 1},
-        "cpu": {"model": "<wood>", "cores": 2}}]})
-    return workdir
-
-
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    return experiment(tmp_path_factory.mktemp("report") / "digits")
+    return experiment(tmp_path_factory.mktemp("report") / "digits", NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +37,7 @@ def page(workdir):
 
 
 def embedded(page):
-    return json.loads(re.search(r"<script type='application/json'>(.*?)</script>", page.read_text(), re.DOTALL)[1])
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
 def test_page_has_its_sections(page, workdir):
@@ -81,7 +49,7 @@ def test_page_has_its_sections(page, workdir):
         assert fact in text
     mean = results.select(results.read(workdir), study="projection", quantity="spread ratio", split="train", alpha=0.0,
                           classes=projection.ALL)[0]["mean"]
-    assert f"{mean:.3f} ±" in text and "class='verdict holds'" in text
+    assert f"{mean:.3f} ±" in text and 'class="verdict holds"' in text
     for name in ("learning_curves", "projection"):
         assert (workdir / "figures" / f"{name}.png").exists() and (workdir / "figures" / f"{name}.pdf").exists()
 
@@ -115,7 +83,7 @@ def test_several_workdirs_have_one_page(workdir, tmp_path):
     shutil.copytree(workdir, tmp_path / "other")
     page = report.write([workdir, tmp_path / "other"])
     text = page.read_text()
-    assert page == workdir / "report_together.html" and text.count("<h2 ") == 2 and text.count("class='explorer'") == 2
+    assert page == workdir / "report_together.html" and text.count("<h2 ") == 2 and text.count('class="explorer"') == 2
     assert len(text.encode()) < 5e6
 
 
@@ -197,25 +165,6 @@ def test_small_budget_says_what_is_left_out(workdir, monkeypatch):
     points = sum(len(split["points"]) for member in data["members"] for split in member["splits"].values())
     assert points <= 4 / 3 * 8000 + 20
     assert data["start"] == [data["classes"].index(k) for k in (3, 8, 9)]
-
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="drives Chromium: pip install -e '.[test]'")
-    with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, headless=True, args=FLAGS, timeout=180_000,
-            viewport={"width": 1280, "height": 900})
-        context.set_default_timeout(180_000)
-        yield context
-        context.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 from ls_jax import config as configs
 from ls_jax import losses, models
 from ls_jax.data.batch import Batch
+from ls_jax.models.mlp import MLP
 from ls_jax.training import metrics, step
 from ls_jax.training.step import StepInput
 
@@ -206,7 +207,7 @@ def test_a_loop_over_parts_is_the_unrolled_one(tiny, batch, monkeypatch):
 
 def test_an_auxiliary_classifier_adds_its_weighted_loss(tiny, batch, monkeypatch):
     """One that gives the same logits again adds so many times the same gradient, and nothing to what is reported."""
-    class Twice(models.MLP):
+    class Twice(MLP):
         def __call__(self, *arguments, **options):
             output = super().__call__(*arguments, **options)
             return output._replace(auxiliary_logits=output.logits)

@@ -24,6 +24,8 @@ VOCABULARY, LENGTH = 7, 6
 class Bigram(nnx.Module):
     """A network of tokens: the next one from the last, the embedding being the output layer."""
 
+    FIELDS = {}
+
     def __init__(self, *, num_classes, rngs, image_shape=None, width=4, dtype=jnp.float32):
         self.embedding = nnx.Param(jax.random.normal(rngs.params(), (num_classes, width)))
         self.mix = nnx.Linear(width, width, rngs=rngs)

@@ -96,7 +96,7 @@ def test_a_page_is_whole_or_that_of_before(tiny, tmp_path, monkeypatch):
     with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
         broken.setattr(calibration, "section", lambda *_: 1 / 0)
         report.write(tmp_path)
-    with monkeypatch.context() as broken, pytest.raises(UserError, match="cannot write .*report.html: No space"):
+    with monkeypatch.context() as broken, pytest.raises(UserError, match="cannot write .*: No space"):
         broken.setattr(log.os, "fsync", full_disk)
         report.write(tmp_path)
     assert contents(tmp_path) == before
@@ -113,7 +113,7 @@ def test_results_of_an_unfinished_training_are_not_final(tiny, tmp_path, monkeyp
     """They say so, and do not pass for the run's when its training goes on and is killed before the next study."""
     tiny.checkpoint.every = 4
     with monkeypatch.context() as stopped, pytest.raises(Interrupted):
-        stopped.setattr(train.TerminationSignal, "received", lambda _, step: step == 4)
+        stopped.setattr(train, "stopped", lambda _, step: step == 4)
         experiment.run(tiny, tmp_path)
     experiment.study(tiny, tmp_path)
     page = (tmp_path / "report.html").read_text()

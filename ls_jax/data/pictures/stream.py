@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import pathlib
 import sys
 import threading
 from collections.abc import Callable, Collection
@@ -21,8 +22,10 @@ from jaxtyping import Int, Int32, UInt8
 from ls_jax.data.dataset import Dataset
 from ls_jax.data.pictures.jpeg import central_box, picture, random_box
 from ls_jax.data.sources import tfds as tfds_build
+from ls_jax.data.sources.folder import IMAGE_SIZE
 from ls_jax.devices import mesh as meshes
 from ls_jax.errors import UserError
+from ls_jax.fields import Field, above, between, section, several, share
 
 STREAM = 0xC407  # sets the random crops apart from any other use of the same seed
 SEARCH_SEED = 190602629  # of the order in which examples of a class are looked for
@@ -30,12 +33,28 @@ READ = 256       # records in memory at a time, when only their labels are wante
 GREY = 128       # what a picture that cannot be decoded is replaced by
 
 
-def is_streamed(data: ml_collections.ConfigDict) -> bool:
-    """Whether the pictures of `config.data` are read as they are needed: of TFDS pictures of many sizes."""
-    return data.image_size is not None and ":" not in data.name
+NAMES = tfds_build.NAMES
+FIELDS = {
+    "image_size": IMAGE_SIZE,
+    "crop": Field(dict(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3), central=0.875), "TFDS pictures of many sizes: the random crops' share of "
+                  "the area and width over height; the central crop's share of a side",
+                  section(area=several(share(), count=2), aspect=several(above(0), count=2), central=share())),
+    "damaged": Field(0.001, "TFDS pictures of many sizes: largest share of a split's pictures that may fail to decode; grey ones take "
+                     "their place", between(0, float("inf"))),
+}
 
 
-def load(data: ml_collections.ConfigDict) -> Dataset:
+def owns(data: ml_collections.ConfigDict) -> bool:
+    """A TFDS name, where there is a size to resize to."""
+    return data.get("image_size") is not None
+
+
+def check(data: ml_collections.ConfigDict) -> None:
+    """Whether the build is there."""
+    tfds_build.check(data)
+
+
+def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
     """The splits of `config.data`'s TFDS build, whose pictures are read as they are needed.
 
     Splits without labels, as ImageNet's test split, are left out.

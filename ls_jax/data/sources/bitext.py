@@ -3,40 +3,49 @@ import gzip
 import pathlib
 import sys
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 import numpy as np
 
+from ls_jax.data import holdout
 from ls_jax.data.dataset import Dataset, Sentences, Text, TextSplit
 from ls_jax.data.sources import tfds as tfds_build
 from ls_jax.data.text import packing, vocabulary
 from ls_jax.errors import UserError
+from ls_jax.fields import Field, whole
 
+NAMES = "text:PATH"
+FIELDS = {
+    "vocabulary": Field(None, "text: pieces, of both languages together", whole(1), kind=int),
+    "row_length": Field(None, "text: tokens in a row of packed sentences, in the source as in the target", whole(1), kind=int),
+}
 LANGUAGES = ("en", "de")  # from, to
 MOST_UNEQUAL = 9          # a training pair whose lengths differ by more than this factor is no translation (Moses' clean-corpus-n)
 HOLDS = "a folder of text holds train.en and train.de, and may hold val.* and test*.*"
 NAMED = 5                 # so many of the lines that are left out are named
 
 
-def load(data: ml_collections.ConfigDict, subset: Callable[[str, dict[str, Sentences]], dict[str, Sentences]],
-         workdir: pathlib.Path | None = None) -> Dataset:
+def owns(data: ml_collections.ConfigDict) -> bool:
+    """By the prefix; also a TFDS name, where there is to be a vocabulary."""
+    return data.name.startswith("text:") or bool(data.get("vocabulary"))
+
+
+def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
     """The data set `text:PATH`, or a TFDS one that translates, as TextSplits.
 
     PATH holds train.en and train.de, with as many lines each; perhaps val.*; and test.* or several test*.*, of which the first by name
     is the split "test". All may be compressed, as in train.en.gz. The vocabulary is that of the whole training text.
 
     Args:
-        data: name, dir, vocabulary and row_length, as `ls_jax/config.py` describes them.
-        subset: (name, pairs of each split) -> those that are held out and trained on.
+        data: `config.data`; pairs are held out and chosen here, before they are packed.
         workdir: where the vocabulary is kept; None: in the user's cache directory alone.
 
     Raises:
         UserError: a file is missing, damaged or not UTF-8, or has more lines than its translation; nothing is left to train on; the
             vocabulary does not fit the text.
     """
-    if not data.vocabulary or not data.row_length:
+    if not data.get("vocabulary") or not data.get("row_length"):
         raise UserError(f"{data.name} is text: set config.data.vocabulary to its number of pieces, such as 8000, "
                         "config.data.row_length to the tokens in a row, such as 64, and config.model to a Transformer")
     read = read_folder(folder(data)) if data.name.startswith("text:") else tfds_build.load_translation(data.name, data.dir, LANGUAGES)
@@ -44,7 +53,7 @@ def load(data: ml_collections.ConfigDict, subset: Callable[[str, dict[str, Sente
     pieces = vocabulary.kept([*whole.source, *whole.target], data.vocabulary, workdir)
     tests = sorted(name for name in read if name.startswith("test"))
     names = {"train": "train", **{name: name for name in ("validation",) if name in read}, **({"test": tests[0]} if tests else {})}
-    pairs = subset(data.name, {name: read[file] for name, file in names.items()})
+    pairs = holdout.split(data.name, {name: read[file] for name, file in names.items()}, data.holdout, data.train_examples)
     held_out = {name: of for name, of in pairs.items() if name not in ("train", "test")} | {name: read[name] for name in tests}
     splits, facts = {}, {}
     for name, of in pairs.items():
@@ -53,8 +62,12 @@ def load(data: ml_collections.ConfigDict, subset: Callable[[str, dict[str, Sente
 
 
 def check(data: ml_collections.ConfigDict) -> None:
-    """Whether the folder and its training files are there; raises UserError, with what it should hold, unless they are."""
-    _training_files(folder(data))
+    """Whether SentencePiece, and the folder and its training files, or the TFDS build, are there; raises UserError unless they are."""
+    vocabulary.check()
+    if data.name.startswith("text:"):
+        _training_files(folder(data))
+    else:
+        tfds_build.check(data)
 
 
 def folder(data: ml_collections.ConfigDict) -> pathlib.Path:

@@ -5,17 +5,31 @@ Learning Repository, 1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0, a
 `load_digits` gives it. `digits.npz` holds its counts 0..16 (of the ink in 4x4 pixels) and labels, unchanged.
 """
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from ls_jax.data.dataset import Dataset, Split
+from ls_jax.fields import Field
 from ls_jax.workdir import npz_map
 
+NAMES = "digits"
+FIELDS: Mapping[str, Field] = {}
 TEST_EXAMPLES = 500
 SPLIT_SEED = 0
 
 
-def load() -> Dataset:
+def owns(data: Any) -> bool:
+    """By its name."""
+    return data.name == NAMES
+
+
+def check(data: Any) -> None:
+    """It is always there."""
+
+
+def load(data: Any = None, workdir: pathlib.Path | None = None) -> Dataset:
     """1,297 training and 500 test images [N, 8, 8, 1], the counts 0..16 rescaled to 0..255.
 
     The split is fixed and stratified: the examples are permuted (seed 0) and sorted by class, and 500 evenly

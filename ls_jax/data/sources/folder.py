@@ -1,17 +1,33 @@
 """Data sets in a folder: train/ and test/ (or val/), one folder a class, any picture that Pillow reads."""
 import concurrent.futures
-import os
 import pathlib
 
+import ml_collections
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from ls_jax.data.dataset import Dataset, Split
+from ls_jax.data.sources import check_path, path_of
 from ls_jax.errors import UserError
+from ls_jax.fields import Field, whole
+
+NAMES = "folder:PATH"
+IMAGE_SIZE = Field(None, "folder, or TFDS pictures of many sizes: resize them to this many pixels square", whole(1), kind=int)
+FIELDS = {"image_size": IMAGE_SIZE}
 
 
-def load(path: str | os.PathLike, image_size: int | None) -> Dataset:
+def owns(data: ml_collections.ConfigDict) -> bool:
+    """By the prefix."""
+    return data.name.startswith("folder:")
+
+
+def check(data: ml_collections.ConfigDict) -> None:
+    """Whether the folder is there."""
+    check_path(data)
+
+
+def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
     """The pictures of a folder, resized (bilinear, aspect ratio not kept) to [N, image_size, image_size, C].
 
     Classes are the sorted folder names. val/ is the test split where there is no test/, else the split
@@ -20,7 +36,7 @@ def load(path: str | os.PathLike, image_size: int | None) -> Dataset:
     Raises:
         UserError: names the folder or picture that is missing, empty, no picture, or not there in every split.
     """
-    root = pathlib.Path(path).expanduser()
+    root, image_size = path_of(data), data.get("image_size")
     if image_size is None or image_size < 1:
         raise UserError(f"data.image_size={image_size}: set it to the side, in pixels, to resize {root}'s pictures to")
     folders = _split_folders(root)

@@ -1,16 +1,39 @@
 """Data sets in one .npz file: train_ and test_, optionally validation_, images and labels; perhaps class_names."""
 import os
+import pathlib
 import zipfile
+from collections.abc import Mapping
 
+import ml_collections
 import numpy as np
 
 from ls_jax import checked
 from ls_jax.data.dataset import Dataset, Split
+from ls_jax.data.sources import check_path, path_of
 from ls_jax.errors import InvalidArray, UserError
+from ls_jax.fields import Field
 from ls_jax.workdir import npz_map
 
+NAMES = "npz:PATH"
+FIELDS: Mapping[str, Field] = {}
 
-def load(path: str | os.PathLike) -> Dataset:
+
+def owns(data: ml_collections.ConfigDict) -> bool:
+    """By the prefix."""
+    return data.name.startswith("npz:")
+
+
+def check(data: ml_collections.ConfigDict) -> None:
+    """Whether the file is there."""
+    check_path(data)
+
+
+def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
+    """The data set in the file that is named; see `of_file`."""
+    return of_file(path_of(data))
+
+
+def of_file(path: str | os.PathLike) -> Dataset:
     """The data set in a file.
 
     {train,test,validation}_images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, of one size; _labels are
@@ -19,7 +42,7 @@ def load(path: str | os.PathLike) -> Dataset:
     Raises:
         UserError: names the file, the array and, where there is one, the first bad index.
     """
-    path = os.path.expanduser(path)
+    path = os.fspath(path)
     arrays = read(path)
     has_validation = any(name.startswith("validation_") for name in arrays)
     names = ("train", "validation", "test") if has_validation else ("train", "test")

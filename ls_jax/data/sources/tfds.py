@@ -5,38 +5,55 @@ for CIFAR-10), so the arrays are written once to `ls_jax_arrays.npz` beside the 
 written, to the user's cache directory; they are then read in about 1 s. They count only while the build's files
 are the ones they were made from.
 """
+import difflib
 import hashlib
 import io
 import os
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
+import ml_collections
 import numpy as np
 from absl import logging
 from PIL import Image
 
 from ls_jax import cache
 from ls_jax.data.dataset import Dataset, Sentences, Split
-from ls_jax.data.sources import npz
+from ls_jax.data.sources import names, npz
 from ls_jax.errors import UserError
+from ls_jax.fields import Field
 from ls_jax.workdir import files
+
+NAMES = "a TFDS name"
+FIELDS: Mapping[str, Field] = {}
 
 CACHE_NAME = "ls_jax_arrays.npz"
 CHUNK = 4096  # records read at a time
 
 
-def load(name: str, data_dir: str | None) -> Dataset:
+def owns(data: ml_collections.ConfigDict) -> bool:
+    """Every name."""
+    return True
+
+
+def check(data: ml_collections.ConfigDict) -> None:
+    """Whether the data set is prepared; raises UserError, with the command that prepares it, unless it is."""
+    open_builder(data.name, data.dir)
+
+
+def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
     """The train and test splits of a prepared TFDS data set; validation too, or as test where there is no test.
 
-    Args:
-        name: as TFDS spells it, `dataset[/config][:version]`; with the features image (of fixed size) and label.
-        data_dir: TFDS's data_dir; None: its default, $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    `data.name` is as TFDS spells it, `dataset[/config][:version]`; with the features image (of fixed size) and label. `data.dir` is
+    TFDS's data_dir; None: its default, $TFDS_DATA_DIR or ~/tensorflow_datasets.
 
     Raises:
         UserError: unknown; not prepared, or in another format, with the command that prepares or converts it; not
             images of one size with labels; damaged.
     """
+    name, data_dir = data.name, data.dir
     builder = open_builder(name, data_dir)
     _check_features(name, builder.info.features)
     sources = _sources(name, set(builder.info.splits))
@@ -55,7 +72,7 @@ def load_translation(name: str, data_dir: str | None, languages: tuple[str, str]
     """The sentence pairs of each split, train, validation and test, of a prepared TFDS data set such as `wmt14_translate/de-en`.
 
     Args:
-        name, data_dir: as in `load`.
+        name, data_dir: `data.name` and `data.dir`, as in `load`.
         languages: from which, to which.
 
     Raises:
@@ -83,11 +100,6 @@ def load_translation(name: str, data_dir: str | None, languages: tuple[str, str]
     return result
 
 
-def check(name: str, data_dir: str | None) -> None:
-    """Whether the data set is prepared; raises UserError, with the command that prepares it, unless it is."""
-    open_builder(name, data_dir)
-
-
 def open_builder(name: str, data_dir: str | None) -> Any:
     """The TFDS builder of a data set that is prepared as ARRAY_RECORD."""
     import tensorflow_datasets as tfds  # half a second, so only when needed
@@ -96,11 +108,10 @@ def open_builder(name: str, data_dir: str | None) -> Any:
     try:
         build = tfds.builder(name, data_dir=data_dir).data_path
     except tfds.core.registered.DatasetNotFoundError as error:
-        meant = re.search(r"Did you mean: \S+ -> (\S+)", str(error))
-        raise UserError(f"data.name={name!r} is no data set that TFDS knows"
-                        f"{f'; did you mean {meant[1]!r}?' if meant else ''} (others: digits, folder:PATH, npz:PATH, text:PATH)"
-                        ) from error
+        raise _unknown(name, error) from error
     except Exception as error:  # AssertionError, ValueError, ParseError, ImportError ...
+        if _of_another(name):
+            raise _unknown(name, error) from error
         raise UserError(f"data.name={name!r} cannot be opened ({_one_line(error)}); correct the name, or delete the "
                         f"build if it is damaged and run: {_prepare(name, data_dir)}") from error
     if not (build / "dataset_info.json").exists():
@@ -117,6 +128,21 @@ def open_builder(name: str, data_dir: str | None) -> Any:
                         "it once (this alone needs: pip install tensorflow apache-beam mlcroissant) with: tfds "
                         f"convert_format --dataset_version_dir={absolute} --out_file_format=array_record")
     return builder
+
+
+def _unknown(name: str, error: Exception) -> UserError:
+    """That no source has this name, with the nearest of the others' names and prefixes, or else of TFDS's own names."""
+    found = re.search(r"Did you mean: \S+ -> (\S+)", str(error))
+    meant = _of_another(name) or found and found[1]
+    return UserError(f"data.name={name!r} is no data set that TFDS knows{f' (did you mean {meant!r}?)' if meant else ''}; "
+                     f"it may be {', '.join(names())}")
+
+
+def _of_another(name: str) -> str | None:
+    """What another source calls its data sets, if this name looks like it: "folder:PATH" for fodler:photos."""
+    known = {each.partition(":")[0]: each for each in names() if each != NAMES}
+    nearest = difflib.get_close_matches(name.partition(":")[0], known, n=1)
+    return known[nearest[0]] if nearest else None
 
 
 def _prepare(name: str, data_dir: str | None) -> str:
@@ -205,7 +231,7 @@ def _load_cache(builder: Any, fingerprint: str) -> dict[str, Split] | None:
         try:
             with np.load(path, allow_pickle=False) as file:
                 if str(file["fingerprint"]) == fingerprint:
-                    return npz.load(path).splits
+                    return npz.of_file(path).splits
         except Exception as error:  # absent, unreadable, damaged: then it is made anew
             logging.debug("no arrays from %s: %s", path, error)
     return None

@@ -5,11 +5,9 @@ A table is [caption, header row, rows...], all text, as `accuracy.tables.cells` 
 from collections.abc import Sequence
 from typing import Any
 
+from ls_jax import paper
 from ls_jax.studies.common import records as results
 
-PAPER = (("CIFAR-100, ResNet-56 (paper)", "0.150", "0.021 / 1.9", "0.024 / 0.05"),
-         ("ImageNet, Inception-v4 (paper)", "0.071", "0.022 / 1.4", "0.035 / 0.1"),
-         ("EN-DE, Transformer (paper)", "0.056", "0.018 / 1.13", "0.019 / 0.1"))
 SCORES = ("classwise ece", "smooth ece", "nll", "brier", "aurc", "aurc of normalised logits")
 
 
@@ -25,7 +23,7 @@ def table_3(records: Sequence[results.Record], split: str, name: str) -> list[An
             rows.append((f"{name}; T fitted on {scaled['fitted_on']} by {scaled['criterion'].upper()}", _cell(ece),
                          f"{_cell(scaled)} / {fitted['mean']:.2f}", f"{_cell(smoothed)} / {smoothed['alpha']:g}" if smoothed else ""))
     return [f"Table 3 on the {split} split, mean ± standard deviation over seeds; the smoothing of the smallest ECE is shown, as in "
-            "the paper, which makes that column a little optimistic", *rows, *PAPER]
+            "the paper, which makes that column a little optimistic", *rows, *paper.table_3()]
 
 
 def cells(records: Sequence[results.Record], split: str) -> list[Any]:

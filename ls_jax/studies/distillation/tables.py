@@ -7,19 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ls_jax.paper import ERRORS
 from ls_jax.studies.common import records as results
 from ls_jax.studies.distillation import records as of
-
-# Test errors in % on MNIST (Section 4), the replication's, and Hinton et al.'s for the student that the paper leaves out; by the
-# role and the teacher's α.
-PAPER = {("teacher", 0.0): ("0.67", "0.81"), ("teacher", 0.1): ("0.59", "0.69"), ("student", 0.0): ("0.74", "0.93"),
-         ("student", 0.1): ("0.91", "1.05"), ("alone", 0.0): ("1.46 (Hinton et al. 2015)", "")}
 
 
 def errors(records: Sequence[results.Record], split: str, mnist: bool) -> list[Any]:
     """Errors of every teacher and of the students that match logits, or of those at every α and T; with the paper's on MNIST."""
     here = of.students(records, split)
-    paper = lambda role, alpha: PAPER.get((role, alpha), ("", "")) if mnist else ()
+    paper = lambda role, alpha: ERRORS["mnist", "mlp"].get((role, alpha), ("", "")) if mnist else ()
     rows = []
     for record in results.select(records, study="distillation", quantity="teacher accuracy", split=split):
         alpha = record["teacher_alpha"]

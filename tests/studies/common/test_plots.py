@@ -1,13 +1,35 @@
-"""Figures leave the caller's matplotlib as it is."""
+"""Learning curves show what was logged; figures leave the caller's matplotlib as it is."""
 import subprocess
 import sys
 
+import numpy as np
 from matplotlib import pyplot
 
 from ls_jax.studies.common import plots
 
 ROWS = [{"step": step, "member": 0, "alpha": 0.1, "split": split, "loss": 1.0, "accuracy": 0.5, "nll": 1.0}
         for step in (1, 2) for split in ("train", "test")]
+
+
+def test_learning_curves_are_the_rows_and_their_mean():
+    """Of three members with a skewed spread: each has a thin line, the thick one is their mean and the band their range."""
+    value = {"train": "loss", "test": "accuracy"}
+    rows = [{"step": step, "member": member, "alpha": alpha, "split": split, "nll": 2 * number,
+             value[split]: number} for step in (10, 20, 30) for split in value for alpha, first in ((0.0, 0), (0.1, 3))
+            for member, number in ((first, step + alpha), (first + 1, 2 * step), (first + 2, 9 * step))]
+    figure = plots.learning_curves(rows, "test")
+    for axis, factor, title in zip(figure.axes, (1, 1, 2), ("training loss (smoothed targets)", "test accuracy", "test NLL (hard labels)")):
+        assert axis.get_title() == title
+        lines = [line.get_xydata() for line in axis.get_lines()]
+        assert len(lines) == 8 and [text for text in axis.get_legend_handles_labels()[1]] == ["α = 0", "α = 0.1"]
+        for alpha, (*members, middle), band in zip((0.0, 0.1), (lines[:4], lines[4:]), axis.collections, strict=True):
+            steps = np.array([10, 20, 30])
+            expected = factor * np.array([steps + alpha, 2 * steps, 9 * steps])
+            np.testing.assert_allclose(sorted(line[:, 1].tolist() for line in members), sorted(expected.tolist()))
+            np.testing.assert_allclose(middle, np.stack([steps, expected.mean(axis=0)], axis=1))
+            corners = band.get_paths()[0].vertices
+            np.testing.assert_allclose([[corners[corners[:, 0] == step, 1].min(), corners[corners[:, 0] == step, 1].max()]
+                                        for step in steps], np.stack([expected.min(axis=0), expected.max(axis=0)], axis=1))
 
 
 def test_pyplot_does_not_hear_of_figures(tmp_path):

@@ -227,7 +227,7 @@ def test_figure_5_has_the_papers_curves(config):
 
 def test_the_reports_section(config, tmp_path):
     page = section(made_up(config, lambda row: 0.5), configs.plain(config), tmp_path / "figures")
-    for text in ("Distillation, test split (Figure 5)", "href='teachers/net/report.html'", "equivalent smoothing γ",
+    for text in ("Distillation, test split (Figure 5)", 'href="teachers/net/report.html"', "equivalent smoothing γ",
                  "student of the control of the teacher with α = 0, T = 4"):
         assert text in page
     assert {path.name for path in (tmp_path / "figures").glob("*.png")} == {"distillation.png", "distillation_grid.png"}

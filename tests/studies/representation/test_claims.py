@@ -70,13 +70,13 @@ def test_claims_without_records_say_nothing():
 def test_report_section(tmp_path):
     from ls_jax.report import sections
     records = json.loads(json.dumps([*information(CURVES), *representation(1)]))
-    text = section.section(records, tmp_path)
+    text = section.section(records, tmp_path / "figures")
     for part in ("airplane and dog", "600 training examples", "NC2 (Guo)", "Classes told apart and nothing else: 0.693"):
         assert part in text
     for name in ("information", "neural_collapse", "separation"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
     assert "probe fashion_mnist" in sections.claims_section(records)
-    assert section.section([], tmp_path) == ""
+    assert section.section([], tmp_path / "figures") == ""
     assert set(information_claims.CLAIMS) | set(representation_claims.CLAIMS) < set(paper_claims.CLAIMS)
 
 

@@ -79,7 +79,7 @@ def test_probe_penalty_is_chosen_where_it_matters():
 
 def other_digits(tmp_path, size=8):
     """The digits as another data set: is it 5 or more?"""
-    digits = data.digits.load()
+    digits = data.load(configs.default().data)
     arrays = {f"{name}_{what}": value for name, split in digits.splits.items()
               for what, value in (("images", split.images[:, :size, :size]), ("labels", split.labels // 5))}
     np.savez(tmp_path / "halves.npz", **arrays)
