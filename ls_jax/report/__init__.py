@@ -81,13 +81,20 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
     config = json.loads((workdir / "config.json").read_text())
     rows = sweep.members(ml_collections.ConfigDict(config))
     dataset = dataset or _dataset(config)
-    members = (f"{len(rows)} students in {len(config['distill']['students'])} groups" if config.get("distill") else
-               f"{len(config['sweep']['alpha'])} smoothings × {len(config['sweep']['seed'])} seeds")
-    subtitle = f"{members}, {sections.steps_taken(config, records)} at batch {config['batch_size']}"
+    subtitle = f"{_members(config, rows)}, {sections.steps_taken(config, records)} at batch {config['batch_size']}"
     manifest = workdir / "manifest.json"
     about = sections.facts(config, json.loads(manifest.read_text()) if manifest.exists() else None, records)
     return Run(workdir, f"{config['data']['name']}, {config['model']['name']}", subtitle, about, config, records, rows,
                config["evaluate"]["split"], _triples(config, workdir, len(rows)), dataset)
+
+
+def _members(config, rows):
+    """How many networks there are, in words."""
+    if config.get("distill"):
+        return f"{len(rows)} students in {len({row['student'] for row in rows})} groups"
+    seeds = len(config["sweep"]["seed"])
+    arms = len(rows) // seeds
+    return f"{arms} {'smoothings' if arms == len({row['alpha'] for row in rows}) else 'arms'} × {seeds} seeds"
 
 
 def _check(workdir):

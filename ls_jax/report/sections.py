@@ -21,7 +21,7 @@ FINISHED = {"measured": "finished"}  # what a page shows is complete; the sessio
 
 def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records: Sequence[results.Record]) -> Markup:
     """What was run: config, commit, hardware and time in short, and in full behind a fold."""
-    examples = {record["split"]: record["examples"] for record in records if "examples" in record}
+    examples, arms = {record["split"]: record["examples"] for record in records if "examples" in record}, config["sweep"].get("arms")
     shown = {
         "data": f"{config['data']['name']}: predicted are "
                 + ", ".join(f"{count:,} {SPLIT_NAMES[split]} examples" for split, count in examples.items()),
@@ -29,11 +29,13 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
                                                          in config["model"].items() if name != "name" and value is not None)]),
         "training": f"{steps_taken(config, records)} at batch {config['batch_size']}",
         "sweep": "; ".join(f"{'α' if name == 'alpha' else name.replace('_', ' ')} {', '.join(f'{v:g}' for v in values)}"
-                           for name, values in config["sweep"].items()),
+                           for name, values in config["sweep"].items()
+                           if isinstance(values, (list, tuple)) and not (arms and name == "alpha")),
     }
-    if config.get("distill"):
-        shown["students"] = "; ".join(f"{name}: {', '.join(f'{field} {value}' for field, value in group.items()) or 'as the sweep'}"
-                                      for name, group in sorted(config["distill"]["students"].items()))
+    for title, groups in {"arms": arms, "students": (config.get("distill") or {}).get("students")}.items():
+        if groups:
+            shown[title] = "; ".join(f"{name}: {', '.join(f'{field} {value}' for field, value in group.items()) or 'as the sweep'}"
+                                     for name, group in sorted(groups.items()))
     damaged = results.select(records, study="data", quantity="damaged pictures")
     if damaged:
         shown["damaged"] = "; ".join(f"{record['mean']:,.0f} {SPLIT_NAMES[record['split']]} pictures, shown as grey" for record in damaged)

@@ -22,7 +22,7 @@ def experiment(workdir, class_names):
     config.sweep.seed = (0, 1, 2)
     config.unlock()
     config.projection = ml_collections.ConfigDict(dict(classes=((3, 8, 9),)))
-    rows, measured = sweep.rows(sweep.grid(config)), []
+    rows, measured = sweep.members(config), []
     for member, row in enumerate(rows):
         rng = np.random.default_rng(member)
         kernel, bias = rng.normal(size=(16, 10)).astype(np.float32), rng.normal(size=10).astype(np.float32)

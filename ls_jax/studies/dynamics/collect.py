@@ -61,7 +61,7 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept
 
 def checkpoints(this: Run, workdir: pathlib.Path) -> Iterator[tuple[int, list[State]]]:
     """(step, state as slots) of the initial networks, which the seeds give, and of each good checkpoint that is kept."""
-    yield 0, over_mesh(this.steps.init, this.layout, (meshes.MEMBER,), meshes.MEMBER)(this.hypers())
+    yield 0, over_mesh(this.step.init, this.layout, (meshes.MEMBER,), meshes.MEMBER)(this.hypers())
     held = Checkpoints(workdir)
     for step in held.steps():
         if step % this.config.checkpoint.keep_every == 0 or step == this.config.steps:
@@ -97,8 +97,8 @@ class Views:
 
         def one(state, hyper, view, ids, arrays):
             batch = memory.gather(arrays, ids)
-            keys = rng.per_example(rng.key(hyper.seed, "information", view), batch.ids)
-            logits = this.steps.view(state, batch, keys).logits
+            keys = rng.per_example(rng.key(hyper["seed"], "information", view), batch.ids)
+            logits = this.step.view(state, batch, keys).logits
             return logits[:, pair[0]] - logits[:, pair[1]]
 
         def several(state, hyper, views, ids, arrays):  # a loop of batches: one is in memory at a time

@@ -73,7 +73,7 @@ def _curves(this, states) -> Iterator[tuple[str, np.ndarray, tuple[np.ndarray, .
 
     def measure(state, temperatures, ids, mask, arrays):
         batch = memory.gather(arrays, ids)
-        logits = this.steps.predict(state, batch).logits
+        logits = this.step.predict(state, batch).logits
         counted = mask[:, None] & batch.counted
         return lax.psum(lax.map(lambda each: curve(logits, batch.labels, counted, each), temperatures), "data")
 

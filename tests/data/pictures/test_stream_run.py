@@ -163,6 +163,6 @@ def test_a_teacher_sees_its_students_crops(config, tmp_path):
     batch = jax.tree.map(lambda x: x[0, 0], given[2])
     crops = stream.Rows(dataset.splits["train"], np.asarray(batch.ids)[None, None], np.array([0]), 3)
     np.testing.assert_array_equal(batch.inputs, crops[0, 0])
-    expected = of_teacher.steps.predict(sweep.take(state, 1), batch).logits
+    expected = of_teacher.step.predict(sweep.take(state, 1), batch).logits
     np.testing.assert_allclose(answers[2][0, 0], expected, atol=1e-5)
     assert not np.any(answers[0])

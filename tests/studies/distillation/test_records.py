@@ -105,18 +105,18 @@ def config(tiny):
 
 
 def test_the_grid_pairs_students_and_teachers_by_seed(config):
-    rows, roster, hyper = students.rows(config), students.roster(config), sweep.grid(config)
+    rows, roster, hyper = sweep.members(config), students.roster(config), sweep.grid(config)
     assert len(rows) == 3 * (2 + 6 + 1) and len(roster) == 9 and sweep.members(config) == rows
     for m, row in enumerate(rows):
-        place = hyper.distillation.teacher[m]
+        place = hyper["teacher"][m]
         if row["teacher"] is None:
-            assert place == -1 and hyper.distillation.beta[m] == 0 and row["temperature"] is None
+            assert place == -1 and hyper["beta"][m] == 0 and row["temperature"] is None
         else:
-            assert roster[place] == ("net", row["teacher_alpha"], row["seed"]) and hyper.distillation.temperature[m] == row["temperature"]
+            assert roster[place] == ("net", row["teacher_alpha"], row["seed"]) and hyper["temperature"][m] == row["temperature"]
     assert [row["seed"] for row in rows[:3]] == [0, 1, 2] and {row["student"] for row in rows if row["control"]} == {"control"}
     plain = config.copy_and_resolve_references()
     plain.distill = None
-    assert set(sweep.members(plain)[0]) == {"alpha", "seed", "learning_rate", "weight_decay"} and sweep.grid(plain).distillation is None
+    assert set(sweep.members(plain)[0]) == {"alpha", "seed", "learning_rate", "weight_decay"} and "teacher" not in sweep.grid(plain)
 
 
 @pytest.mark.parametrize("change, message", [
@@ -127,8 +127,8 @@ def test_the_grid_pairs_students_and_teachers_by_seed(config):
     (dict(students=dict(a=dict(teacher="nte"))), "students.a.teacher='nte' is not among config.distill.teachers: net"),
     (dict(students=dict(a=dict(temperature=(2.0,)))), "students.a has temperature but no teacher: name one of net"),
     (dict(students=dict(a=dict(teacher="net", temperature=2.0))), r"temperature=2.0 must be a tuple of different values"),
-    (dict(students=dict(a=dict(teacher="net", temperature=(0.0,)))), "temperature holds 0.0: it must be above 0"),
-    (dict(students=dict(a=dict(teacher="net", beta=(1.5,)))), "beta holds 1.5: it must be from 0 to 1"),
+    (dict(students=dict(a=dict(teacher="net", temperature=(0.0,)))), r"temperature holds 0.0: .* must lie in \(0, inf\)"),
+    (dict(students=dict(a=dict(teacher="net", beta=(1.5,)))), r"beta holds 1.5: the weight of the teacher.s term must lie in \[0, 1\]"),
     (dict(loss="logits"), "temperature or a control, which config.distill.loss='logits' makes no use of"),
 ])
 def test_a_mistake_is_named_in_one_line(config, change, message):
@@ -168,7 +168,7 @@ def test_a_resumed_distillation_may_change_what_a_plain_run_may(config):
 def made_up(config, gain):
     """Records of a run in which a student's accuracy is `gain(row)` and its teacher's targets are smooth as its α and T say."""
     rng = np.random.default_rng(0)
-    rows = students.rows(config)
+    rows = sweep.members(config)
     measured = [("test", row, {"accuracy": gain(row) + 1e-3 * rng.normal(), "nll": 1.0, "examples": 500}) for row in rows]
     records = accuracy_records.run(measured)
     taught = []

@@ -33,7 +33,7 @@ def shifted(tiny):
 
 def started(config):
     run = train.setup(config, data.load(config.data))
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     return run, states, memory.place(run.dataset.splits["train"], run.layout.mesh)
 
 
@@ -53,7 +53,7 @@ def test_draws_are_the_networks_on_augmented_images(shifted, monkeypatch, member
     for m in range(2):
         state = sweep.take(run.layout.join(states), m)
         for view in range(4):
-            logits = run.steps.view(state, batch, rng.per_example(rng.key(0, "information", view), batch.ids)).logits
+            logits = run.step.view(state, batch, rng.per_example(rng.key(0, "information", view), batch.ids)).logits
             np.testing.assert_allclose(draws[m, :, view], logits[:, 3] - logits[:, 5], atol=1e-5)
     assert np.std(draws, axis=2).min() > 0
 
