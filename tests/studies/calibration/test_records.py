@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from ls_jax import paper
 from ls_jax.studies import calibration
 from ls_jax.studies.calibration import claims as calibration_claims
 from ls_jax.studies.calibration import plots as calibration_plots
@@ -104,7 +105,7 @@ def test_claims(records):
 def test_tables_and_figures(records, tmp_path):
     caption, header, *rows = calibration_tables.table_3(records, "test", "synthetic")
     assert all(len(row) == len(header) for row in rows) and rows[0][0] == "synthetic; T fitted on validation by NLL"
-    assert rows[0][3].endswith("/ 0.1") and rows[-3:] == list(calibration_tables.PAPER)
+    assert rows[0][3].endswith("/ 0.1") and rows[-3:] == paper.table_3()
     caption, header, *rows = calibration_tables.cells(records, "test")
     assert all(len(row) == len(header) for row in rows) and [row[0] for row in rows] == ["α=0", "α=0.1", "α=0.3"]
     caption, header, *rows = calibration_tables.scores(records, "test")
