@@ -53,8 +53,8 @@ def test_export_from_pytorch(tmp_path, monkeypatch):
     accuracy, = results.select(results.read(tmp_path / "out"), study="accuracy", quantity="accuracy")
     with torch.no_grad():
         right = torch.cat([head(backbone(x)).argmax(-1) == y for x, y in loader])
-    assert accuracy["mean"] == pytest.approx(right.double().mean().item())
-    assert {record["study"] for record in results.read(tmp_path / "out")} == {
+    assert accuracy.mean == pytest.approx(right.double().mean().item())
+    assert {record.study for record in results.read(tmp_path / "out")} == {
         "accuracy", "projection", "calibration", "representation"}
 
 
@@ -100,7 +100,7 @@ def test_adding_a_study(tmp_path):
         predicted = predictions.Predictions(logits, logits, np.zeros(50, np.int32), np.arange(50))
         predictions.save(tmp_path, "test", member, predicted, {"kernel": np.eye(3), "bias": np.zeros(3)}, ("a", "b", "c"))
     finding, = names["CLAIMS"]["predictions are less certain"].check(names["run"](tmp_path, rows))
-    assert finding["verdict"] == "holds" and finding["n"] == 2
+    assert finding.verdict == "holds" and finding.n == 2
 
 
 def test_messages_are_those_of_the_code():

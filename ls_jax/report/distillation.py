@@ -16,7 +16,7 @@ def section(records: Sequence[results.Record], config: Mapping[str, Any] | None,
     """Figures and tables of the held-out split; leaves the figures in a folder. Empty without distillation records."""
     if not results.select(records, study="distillation"):
         return ""
-    split = distillation_records.held_out(records)
+    split = results.held_out(records, "accuracy")
     parts = [f"<h3>Distillation, {sections.SPLIT_NAMES[split]} split (Figure 5)</h3>", _teachers(config)]
     if distillation_records.smoothings(records):
         drawn, _ = plots.save(distillation_plots.figure_5(records, split), figures / "distillation")

@@ -12,7 +12,7 @@ from PIL import Image
 from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.accuracy import tables as accuracy_tables
-from ls_jax.studies.common import claims
+from ls_jax.studies.common import claims, tables
 from ls_jax.studies.common import records as results
 
 # Table 2 in %, on 10,000 held-out training examples (ImageNet: its validation set), by data set and model.
@@ -28,7 +28,7 @@ VERDICTS = ("holds", "fails", "undecided")
 
 def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records: Sequence[results.Record]) -> str:
     """What was run: config, commit, hardware and time in short, and in full behind a fold."""
-    examples = {record["split"]: record["examples"] for record in records if "examples" in record}
+    examples = {record.split: record.extra["examples"] for record in records if "examples" in record.extra}
     shown = {
         "data": f"{config['data']['name']}: predicted are "
                 + ", ".join(f"{count:,} {SPLIT_NAMES[split]} examples" for split, count in examples.items()),
@@ -43,10 +43,11 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
                                       for name, group in sorted(config["distill"]["students"].items()))
     damaged = results.select(records, study="data", quantity="damaged pictures")
     if damaged:
-        shown["damaged"] = "; ".join(f"{record['mean']:,.0f} {SPLIT_NAMES[record['split']]} pictures, shown as grey" for record in damaged)
+        shown["damaged"] = "; ".join(f"{record.mean:,.0f} {SPLIT_NAMES[record.split]} pictures, shown as grey" for record in damaged)
     diverged = results.select(records, study="training", quantity="diverged at step")
     if diverged:
-        shown["left out"] = "; ".join(f"α {record['alpha']:g}, seed {record['seed']}: diverged at step {record['mean']}"
+        names = tables.names_of(records)
+        shown["left out"] = "; ".join(f"{tables.label(record, names, ' ')}, seed {record.seeds[0]}: diverged at step {record.mean}"
                                       for record in diverged)
     sessions = (manifest or {}).get("sessions", [])
     if sessions:
@@ -58,7 +59,7 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
 def steps_taken(config: Mapping[str, Any], records: Sequence[results.Record]) -> str:
     """After how many steps the networks were studied: "1,000 steps", or "500 of 1,000 steps, unfinished"."""
     unfinished = results.select(records, quantity=results.UNFINISHED)
-    return f"{unfinished[0]['mean']:,.0f} of {config['steps']:,} steps, unfinished," if unfinished else f"{config['steps']:,} steps"
+    return f"{unfinished[0].mean:,.0f} of {config['steps']:,} steps, unfinished," if unfinished else f"{config['steps']:,} steps"
 
 
 def analysis_facts(analysis: Mapping[str, Any]) -> str:
@@ -92,13 +93,14 @@ def _session_facts(sessions):
 def accuracy_table(records: Sequence[results.Record], split: str, config: Mapping[str, Any] | None, held_out: str) -> str:
     """The accuracy table of a split; with a column of the paper's Table 2 on the reported split of a network that it has."""
     if config is None:
-        found = {record["quantity"]: record["mean"] for record in results.select(records, study="accuracy", split=split)}
+        found = {record.quantity: record.mean for record in results.select(records, study="accuracy", split=split)}
         return "<h3>Accuracy</h3>" + _definitions({"accuracy": f"{100 * found['accuracy']:.2f} %",
                                                    "hard-label NLL": f"{found['nll']:.4f}"})
     caption, header, *rows = accuracy_tables.cells(records, split)
     paper = _paper_accuracy(config) if split == held_out else None
     if paper:
-        alphas = [record["alpha"] for record in results.select(records, study="accuracy", quantity="accuracy", split=split)]
+        alphas = [record.hyper["alpha"] for record in results.select(
+            records, study="accuracy", quantity="accuracy", split=split, kind=results.VALUE)]
         header = (*header, "paper's Table 2, %")
         rows = [(*row, paper.get(alpha, "")) for row, alpha in zip(rows, alphas)]
     return f"<h3>Accuracy, {SPLIT_NAMES[split]} split</h3>" + table(header, rows, caption)
@@ -116,7 +118,7 @@ def claims_section(records: Sequence[results.Record]) -> str:
     if not found:
         return ("<h3>The paper's claims</h3><p class='soft'>None can be checked: they compare networks trained with smoothing "
                 "and without (α = 0 in the sweep).</p>")
-    verdicts = [finding["verdict"] for findings in found.values() for finding in findings]
+    verdicts = [finding.verdict for findings in found.values() for finding in findings]
     counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
     summary = ", ".join(f"{count} {verdict.rstrip('s') if count > 1 else verdict}" for verdict, count in counts.items())
     return (f"<h3>The paper's claims: {summary}</h3><p class='soft'>A claim is a range (shaded) for a mean over seeds, mostly of the "
@@ -135,45 +137,40 @@ def _claim(name, claim, findings):
 def _finding(finding, unit):
     scaled = lambda value: f"{value / unit:+.{2 if unit < 1 else 3}f}".replace("-", "−")
     suffix = " points" if unit < 1 else ""
-    interval = finding["interval"]
-    where = ", ".join([SPLIT_NAMES[finding["split"]], f"α = {finding['alpha']:g}",
+    interval = finding.interval
+    where = ", ".join([SPLIT_NAMES[finding.split], finding.smoothing,
                        *(f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, 'g')}"
-                         for name, value in finding["hyper"].items())])
-    value = scaled(finding["difference"]) + (f" [{scaled(interval[0])}, {scaled(interval[1])}]" if interval else "") + suffix
+                         for name, value in finding.where.items())])
+    value = scaled(finding.difference) + (f" [{scaled(interval[0])}, {scaled(interval[1])}]" if interval else "") + suffix
     return (f"<div class='finding'><span>{where}</span><span class='value'>{value}</span>{_strip(finding)}"
-            f"<span class='verdict {finding['verdict']}'>{claims.sentence(finding)}</span></div>")
+            f"<span class='verdict {finding.verdict}'>{claims.sentence(finding)}</span></div>")
 
 
 def _strip(finding, width=200, height=24):
     """A picture of the claim's range, zero, and the interval."""
-    low, high = finding["range"]
+    low, high = finding.range
     ends = [end for end in (low, high) if end is not None]
-    values = [0.0, *ends, finding["difference"], *(finding["interval"] or ())]
+    values = [0.0, *ends, finding.difference, *(finding.interval or ())]
     reach = max(max(values) - min(values), 1e-12)
     start, stop = min(values) - 0.15 * reach, max(values) + 0.15 * reach
     x = lambda value: round(width * (value - start) / (stop - start), 1)
     left, right = 0 if low is None else x(low), width if high is None else x(high)
-    bar = (f"<line x1='{x(finding['interval'][0])}' x2='{x(finding['interval'][1])}' y1='12' y2='12' stroke='#1b1f24' "
-           "stroke-width='2.5'/>") if finding["interval"] else ""
+    bar = (f"<line x1='{x(finding.interval[0])}' x2='{x(finding.interval[1])}' y1='12' y2='12' stroke='#1b1f24' "
+           "stroke-width='2.5'/>") if finding.interval else ""
     return (f"<svg viewBox='0 0 {width} {height}' preserveAspectRatio='none' aria-hidden='true'>"
             f"<rect x='{left}' width='{right - left}' y='2' height='20' fill='#cfe6f3'/>"
             f"<line x1='{x(0)}' x2='{x(0)}' y1='0' y2='24' stroke='#5b6570' stroke-dasharray='2 2'/>{bar}"
-            f"<circle cx='{x(finding['difference'])}' cy='12' r='4' fill='#1b1f24'/></svg>")
+            f"<circle cx='{x(finding.difference)}' cy='12' r='4' fill='#1b1f24'/></svg>")
 
 
 def projection_table(records: Sequence[results.Record]) -> str:
-    """The projection's numbers: mean ± standard deviation over seeds by classes, split and smoothing."""
-    here = results.select(records, study="projection")
-    cells: dict[tuple, dict[str, str]] = {}
-    for record in here:
-        if record["quantity"] in projection.QUANTITIES:
-            classes = record["classes"] if record["classes"] == projection.ALL else ", ".join(record["classes"])
-            hyper = ", ".join(f"{name.replace('_', ' ')} {record[name]:g}" for name in ("learning_rate", "weight_decay")
-                              if len({each.get(name) for each in here}) > 1)
-            smoothing = f"α = {record['alpha']:g}" if "alpha" in record else "as given"
-            key = classes, SPLIT_NAMES[record["split"]], f"{smoothing}{', ' if hyper else ''}{hyper}"
-            spread = "" if record["std"] is None else f" ± {record['std']:.3f}"
-            cells.setdefault(key, {})[record["quantity"]] = f"{record['mean']:.3f}{spread}"
+    """The projection's numbers: mean ± standard deviation over seeds by classes, split and arm."""
+    here = [record for record in results.select(records, study="projection", kind=results.VALUE)
+            if record.quantity in projection.QUANTITIES]
+    names = tables.names_of(here)
+    classes = lambda of: of if of == projection.ALL else ", ".join(of)
+    key = lambda record: (classes(record.extra["classes"]), SPLIT_NAMES[record.split], tables.label(record, names, " = "))
+    cells = tables.pivot(here, key, lambda record: tables.mean_std(record, ".3f"))
     rows = [(*key, *(values.get(quantity, "") for quantity in projection.QUANTITIES))
             for key, values in sorted(cells.items(), key=lambda item: item[0][0] != projection.ALL)]
     note = ("Spread ratio: within-class spread over the distance between class centroids. Centroid variation: coefficient of "

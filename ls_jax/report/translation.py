@@ -3,7 +3,7 @@ import pathlib
 from collections.abc import Sequence
 
 from ls_jax.report import sections
-from ls_jax.studies.common import plots
+from ls_jax.studies.common import plots, tables
 from ls_jax.studies.common import records as results
 from ls_jax.studies.translation import plots as translation_plots
 
@@ -15,13 +15,12 @@ def section(records: Sequence[results.Record], split: str, figures: pathlib.Path
     found = results.select(records, study="translation", temperature=1.0)
     if not results.select(found, quantity="bleu"):
         return ""
-    rows = {}
-    for record in found:
-        if record["quantity"] in SCORES and "baseline_alpha" not in record:
-            key = f"{record['file']}, {record['sentences']:,} sentences", f"α = {record['alpha']:g}", str(record["beams"])
-            spread = "" if record["std"] is None else f" ± {record['std']:.2f}"
-            rows.setdefault(key, {})[record["quantity"]] = f"{record['mean']:.2f}{spread}"
-    signature = results.select(found, quantity="bleu")[0]["signature"]
+    scored = [record for record in results.select(found, kind=results.VALUE) if record.quantity in SCORES]
+    names = tables.names_of(scored)
+    key = lambda record: (f"{record.extra['file']}, {record.extra['sentences']:,} sentences", tables.label(record, names, " = "),
+                          str(record.extra["beams"]))
+    rows = tables.pivot(scored, key, lambda record: tables.mean_std(record, ".2f"))
+    signature = results.select(found, quantity="bleu")[0].extra["signature"]
     parts = ["<h3>Translation</h3>",
              sections.table(("sentences", "smoothing", "beams", *SCORES.values()),
                             [(*key, *(cells.get(name, "") for name in SCORES)) for key, cells in sorted(rows.items())],
@@ -30,7 +29,7 @@ def section(records: Sequence[results.Record], split: str, figures: pathlib.Path
     parts.append("<h4>Temperature (Figure 4)</h4>" + sections.figure(
         drawn, f"{sections.SPLIT_NAMES[split].capitalize()} split. BLEU by beam search at the temperature; ECE (15 bins) and NLL of the "
         "next token, the correct ones before it given. Lines are means over seeds, bands their range."))
-    if len({record["beams"] for record in results.select(found, quantity="bleu")}) > 1:
+    if len({record.extra["beams"] for record in results.select(found, quantity="bleu")}) > 1:
         drawn, _ = plots.save(translation_plots.beams(records, split), figures / f"beams_{split}")
         parts.append("<h4>Beam width</h4>"
                      + sections.figure(drawn, "Wider beams find likelier translations, which may be shorter and worse."))

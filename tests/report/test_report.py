@@ -46,7 +46,7 @@ def experiment(workdir, dataset=None):
             predictions.save(workdir, name, member, predicted, {"kernel": kernel, "bias": bias}, NAMES)
             measured.append((name, row, accuracy.measure_all(predicted.logits, predicted.labels)))
     log.write_json(workdir / "config.json", configs.plain(config))
-    log.write_json(workdir / "results.json", accuracy_records.run(measured) + projection_records.run(workdir, rows, [(3, 8, 9)]))
+    results.write(workdir, accuracy_records.run(measured) + projection_records.run(workdir, rows, [(3, 8, 9)]))
     (workdir / "metrics.jsonl").write_text("".join(
         json.dumps({"step": step, "member": m, "split": split, **row, "loss": 1 / step, "accuracy": 0.5, "nll": 1}) + "\n"
         for step in (1, 2) for m, row in enumerate(rows) for split in ("train", "test")))
@@ -80,7 +80,7 @@ def test_page_has_its_sections(page, workdir):
     for fact in ("1 × abacus (cpu)", "&lt;wood&gt;", "1 h 2 min", f"{12 * 'a'} with uncommitted"):
         assert fact in text
     mean = results.select(results.read(workdir), study="projection", quantity="spread ratio", split="train", alpha=0.0,
-                          classes=projection.ALL)[0]["mean"]
+                          classes=projection.ALL)[0].mean
     assert f"{mean:.3f} ±" in text and "class='verdict holds'" in text
     for name in ("learning_curves", "projection"):
         assert (workdir / "figures" / f"{name}.png").exists() and (workdir / "figures" / f"{name}.pdf").exists()
@@ -88,7 +88,7 @@ def test_page_has_its_sections(page, workdir):
 
 def test_members_that_diverged_are_named(workdir):
     config = json.loads((workdir / "config.json").read_text())
-    record = {"study": "training", "quantity": "diverged at step", "split": "train", "alpha": 0.1, "seed": 2, "mean": 40}
+    record = results.Record("training", "diverged at step", "train", 1, 40, None, [40], hyper={"alpha": 0.1}, seeds=[2])
     assert "α 0.1, seed 2: diverged at step 40" in sections.facts(config, None, [record])
 
 

@@ -182,7 +182,7 @@ def made_up(config, gain):
 
 
 def verdicts(records, name):
-    return {(finding["alpha"], finding["hyper"].get("temperature")): finding["verdict"] for finding in paper_claims.check(records)[name]}
+    return {(finding.alpha, finding.where.get("temperature")): finding.verdict for finding in paper_claims.check(records)[name]}
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -202,9 +202,9 @@ def test_claims_hold_and_fail_on_made_up_students(config, sign):
     assert verdicts(records, "counter-claim: smoothed teachers distil better at T = 1") == {(0.1, 1.0): no}
     equal = verdicts(records, "smoothed teachers distil worse")  # γ between those of the hard teacher at T = 1 and 4
     assert equal and set(equal.values()) == {yes}
-    grid = [record for record in records if record["quantity"] == "accuracy against the hard teacher"]
-    assert [(r["teacher_alpha"], r["temperature"]) for r in grid] == [(0.1, 1.0), (0.1, 4.0), (0.6, 1.0), (0.6, 4.0)]
-    np.testing.assert_allclose([r["mean"] for r in grid], [-sign * 0.02, -sign * 0.02, -sign * 0.12, -sign * 0.12], atol=0.003)
+    grid = [record for record in records if record.quantity == "accuracy against the hard teacher"]
+    assert [(r.hyper["teacher_alpha"], r.hyper["temperature"]) for r in grid] == [(0.1, 1.0), (0.1, 4.0), (0.6, 1.0), (0.6, 4.0)]
+    np.testing.assert_allclose([r.mean for r in grid], [-sign * 0.02, -sign * 0.02, -sign * 0.12, -sign * 0.12], atol=0.003)
 
 
 def test_interpolation_stays_on_the_curve():
