@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ls_jax.studies.common import plots, tables
+from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
 from ls_jax.studies.distillation import records as of
+from ls_jax.studies.distillation.tables import family
 
 TEACHER, BASELINE, SCALED, CONTROL = "#0072B2", "#56B4E9", "#D55E00", "#888888"
 
@@ -46,7 +47,7 @@ def figure_5(records: Sequence[results.Record], split: str) -> Any:
                 low, high = (np.array([pick(values) for _, values in points]) for pick in (min, max))
                 axis.errorbar(x, 100 * middle, yerr=100 * np.stack([middle - low, high - middle]), color=colour, linestyle=line,
                               marker=marker, markersize=4, linewidth=1.6, elinewidth=0.8, capsize=2, label=name)
-            axis.set(xlabel="equivalent label smoothing γ", ylabel=f"{split} accuracy, %", title=_title(settings))
+            axis.set(xlabel="equivalent label smoothing γ", ylabel=f"{split} accuracy, %", title=family(settings))
         figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
         return figure
 
@@ -63,7 +64,7 @@ def grid(records: Sequence[results.Record], split: str) -> Any | None:
         height = sum(0.5 * len(alphas) + 1.6 for _, alphas, *_ in grids)
         figure, axes = plots.subplots(len(grids), 2, figsize=(10, height), squeeze=False)
         for pair, (settings, alphas, temperatures, mean, difference, sure) in zip(axes, grids):
-            reach, suffix = np.nanmax(np.abs(difference), initial=1e-9), _title(settings)
+            reach, suffix = np.nanmax(np.abs(difference), initial=1e-9), family(settings)
             ticks = dict(xticks=range(len(temperatures)), xticklabels=[f"{t:g}" for t in temperatures], yticks=range(len(alphas)),
                          yticklabels=[f"{alpha:g}" for alpha in alphas], xlabel="teacher's temperature T", ylabel="teacher's α")
             _heat(pair[0], mean, np.zeros_like(mean, bool), "", cmap="viridis")
@@ -94,10 +95,6 @@ def _heat(axis, values, bold, sign, **options):
         if not np.isnan(values[row, column]):
             axis.text(column, row, f"{100 * values[row, column]:{sign}.2f}", ha="center", va="center", fontsize=8,
                       weight="bold" if bold[row][column] else None, bbox=dict(facecolor="white", alpha=0.7, linewidth=0, pad=1))
-
-
-def _title(settings):
-    return tables.label(settings, list(settings), " = ") if settings else ""
 
 
 def _excludes_zero(interval):

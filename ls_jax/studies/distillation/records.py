@@ -49,20 +49,20 @@ def run(taught: Iterable[Taught], rows: Sequence[Mapping[str, Any]], accuracies:
 
 
 def families(records: Sequence[results.Record]) -> list[tuple[dict[str, Any], list[results.Record]]]:
-    """(settings, their records): apart where students that `Condition` cannot tell apart differ, by teacher, β, learning rate, ...
+    """(settings, their records): apart where students of one teacher's α and T differ otherwise, by β, learning rate, their own α, ...
 
-    Mostly there is one, without settings. Students whose condition has no other setting belong to every family.
+    Mostly there is one, without settings. Students that have no such others belong to every family.
     """
     students = [record for record in results.select(records, study="accuracy") if "student" in record.hyper]
-    names = _beyond_conditions([record.hyper for record in students])
+    names = _beyond_places([record.hyper for record in students])
     if not names:
         return [({}, list(records))]
     settings = lambda record: {name: record.hyper.get(name) for name in names}
-    by_condition: dict[Condition, dict[frozenset, dict[str, Any]]] = {}
+    by_place: dict[tuple, dict[frozenset, dict[str, Any]]] = {}
     for record in students:
-        by_condition.setdefault(_condition(record.hyper), {})[results.key(settings(record))] = settings(record)
-    in_all = [id(record) for record in students if len(by_condition[_condition(record.hyper)]) == 1]
-    wheres = {key: where for group in by_condition.values() if len(group) > 1 for key, where in group.items()}.values()
+        by_place.setdefault(_place(record.hyper), {})[results.key(settings(record))] = settings(record)
+    in_all = {id(record) for record in students if len(by_place[_place(record.hyper)]) == 1}
+    wheres = {key: where for group in by_place.values() if len(group) > 1 for key, where in group.items()}.values()
     of = lambda record, where: all(record.hyper.get(name, value) == value for name, value in where.items())
     return [(where, [record for record in records if id(record) in in_all or of(record, where)]) for where in wheres]
 
@@ -80,12 +80,18 @@ def _condition(of):
     return Condition(of["alpha"], of["teacher_alpha"], of["temperature"], bool(of["control"] and of["teacher_alpha"] is not None))
 
 
-def _beyond_conditions(hypers):
-    """The hyper-parameters, beside the group's name, in which students of one condition differ."""
-    by_condition = {}
+def _place(of):
+    """What gives students their place in `baseline` or `distilled`."""
+    condition = _condition(of)
+    return condition if condition.teacher_alpha is None else condition[1:]
+
+
+def _beyond_places(hypers):
+    """The hyper-parameters, beside the group's name, in which students of one place differ."""
+    by_place = {}
     for of in hypers:
-        by_condition.setdefault(_condition(of), []).append(of)
-    return sorted({name for group in by_condition.values() for name in group[0]
+        by_place.setdefault(_place(of), []).append(of)
+    return sorted({name for group in by_place.values() for name in group[0]
                    if name != "student" and len({of.get(name) for of in group}) > 1})
 
 

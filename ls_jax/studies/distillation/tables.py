@@ -2,7 +2,7 @@
 
 A table is [caption, header row, rows...], all text, as `accuracy.tables.cells` gives.
 """
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ls_jax.studies.common import records as results
@@ -53,9 +53,14 @@ def measures(records: Sequence[results.Record]) -> list[Any]:
             ("teacher", "α", "T", "equivalent smoothing γ", "stability (Shen et al.)", "diffusion"), *rows]
 
 
+def family(settings: Mapping[str, Any]) -> str:
+    """What tells a family of students from others: "β = 0.5, student's α = 0.1"; "" of the only one."""
+    named = {"student's α" if name == "alpha" else name: value for name, value in settings.items()}
+    return tables.label(named, list(named), " = ") if named else ""
+
+
 def _suffix(settings):
-    """What tells a family of students from others, after a name."""
-    return f", {tables.label(settings, list(settings), ' = ')}" if settings else ""
+    return f", {family(settings)}" if settings else ""
 
 
 def _error(accuracies):
