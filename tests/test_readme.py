@@ -61,8 +61,8 @@ def test_export_from_pytorch(tmp_path, monkeypatch):
     accuracy, = results.select(results.read(tmp_path / "out"), study="accuracy", quantity="accuracy")
     with torch.no_grad():
         right = torch.cat([head(backbone(x)).argmax(-1) == y for x, y in loader])
-    assert accuracy["mean"] == pytest.approx(right.double().mean().item())
-    assert {record["study"] for record in results.read(tmp_path / "out")} == {
+    assert accuracy.mean == pytest.approx(right.double().mean().item())
+    assert {record.study for record in results.read(tmp_path / "out")} == {
         "accuracy", "projection", "calibration", "representation"}
 
 

@@ -89,12 +89,12 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
 
 
 def _members(config, rows):
-    """How many networks there are, in words."""
+    """How many networks there are, in words: "2 smoothings × 3 seeds", or arms where more than smoothing varies."""
     if config.get("distill"):
         return f"{len(rows)} students in {len({row['student'] for row in rows})} groups"
-    seeds = len(config["sweep"]["seed"])
-    arms = len(rows) // seeds
-    return f"{arms} {'smoothings' if arms == len({row['alpha'] for row in rows}) else 'arms'} × {seeds} seeds"
+    hypers = [results.hyper(row) for row in rows]
+    arms = "arms" if results.others(hypers) else "smoothings"
+    return f"{len({results.key(hyper) for hyper in hypers})} {arms} × {len({row['seed'] for row in rows})} seeds"
 
 
 def _check(workdir):
@@ -113,8 +113,8 @@ def body_of(run: Run, figures: pathlib.Path, share: float = 1.0) -> list[Markup]
               distillation.section(run.records, run.config, figures), representation.section(run.records, figures)]
     rows = log.read_metrics(run.workdir)
     if rows:
-        by = "student" if "student" in rows[0] else "alpha"
-        drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, by), figures / "learning_curves")
+        names = ("student",) if "student" in rows[0] else results.varying([results.hyper(row) for row in run.rows])
+        drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, names), figures / "learning_curves")
         caption = "Thin lines are members, thick ones their mean over seeds."
         parts.append(render("learning_curves.html", figure=figure(drawn, caption)))
     return parts

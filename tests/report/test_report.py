@@ -48,7 +48,7 @@ def test_page_has_its_sections(page, workdir):
     for fact in ("1 × abacus (cpu)", "&lt;wood&gt;", "1 h 2 min", f"{12 * 'a'} with uncommitted"):
         assert fact in text
     mean = results.select(results.read(workdir), study="projection", quantity="spread ratio", split="train", alpha=0.0,
-                          classes=projection.ALL)[0]["mean"]
+                          classes=projection.ALL)[0].mean
     assert f"{mean:.3f} ±" in text and 'class="verdict holds"' in text
     for name in ("learning_curves", "projection"):
         assert (workdir / "figures" / f"{name}.png").exists() and (workdir / "figures" / f"{name}.pdf").exists()
@@ -56,7 +56,7 @@ def test_page_has_its_sections(page, workdir):
 
 def test_members_that_diverged_are_named(workdir):
     config = json.loads((workdir / "config.json").read_text())
-    record = {"study": "training", "quantity": "diverged at step", "split": "train", "alpha": 0.1, "seed": 2, "mean": 40}
+    record = results.Record("training", "diverged at step", "train", 1, 40, None, [40], hyper={"alpha": 0.1}, seeds=[2])
     assert "α 0.1, seed 2: diverged at step 40" in sections.facts(config, None, [record])
 
 

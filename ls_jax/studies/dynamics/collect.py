@@ -46,7 +46,8 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept
     arrays = memory.place(split, this.layout.mesh)
     views = Views(this, pair) if config.data.augment != "none" and len(chosen) > 2 else None
     kept = [member for member in range(this.layout.members) if member not in left_out]
-    rows, names = [this.rows[member] for member in kept], [this.dataset.class_names[k] for k in pair]
+    all_rows = results.arms(this.rows, config.sweep.get("baseline"))
+    rows, names = [all_rows[member] for member in kept], [this.dataset.class_names[k] for k in pair]
     course: dict[int, dict[int, dict[str, float]]] = {}
     records = []
     for step, states in checkpoints(this, workdir):
@@ -56,7 +57,7 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept
             if meshes.is_primary():
                 _save(kept_in or workdir, step, draws, chosen, labels)
                 records += information_records.run(draws, labels, rows, step, config.information.draws)
-    return [{**record, "classes": names} for record in records] + representation_records.of_course(course, this.rows)
+    return [record.having(classes=names) for record in records] + representation_records.of_course(course, all_rows)
 
 
 def checkpoints(this: Run, workdir: pathlib.Path) -> Iterator[tuple[int, list[State]]]:

@@ -8,6 +8,7 @@ from ls_jax.report.distillation import section
 from ls_jax.studies import distillation
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.accuracy import records as accuracy_records
+from ls_jax.studies.common import records as results
 from ls_jax.studies.distillation import plots as distillation_plots
 from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.studies.distillation import tables as distillation_tables
@@ -182,7 +183,7 @@ def made_up(config, gain):
 
 
 def verdicts(records, name):
-    return {(finding["alpha"], finding["hyper"].get("temperature")): finding["verdict"] for finding in paper_claims.check(records)[name]}
+    return {(finding.alpha, finding.where.get("temperature")): finding.verdict for finding in paper_claims.check(records)[name]}
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -202,9 +203,34 @@ def test_claims_hold_and_fail_on_made_up_students(config, sign):
     assert verdicts(records, "counter-claim: smoothed teachers distil better at T = 1") == {(0.1, 1.0): no}
     equal = verdicts(records, "smoothed teachers distil worse")  # γ between those of the hard teacher at T = 1 and 4
     assert equal and set(equal.values()) == {yes}
-    grid = [record for record in records if record["quantity"] == "accuracy against the hard teacher"]
-    assert [(r["teacher_alpha"], r["temperature"]) for r in grid] == [(0.1, 1.0), (0.1, 4.0), (0.6, 1.0), (0.6, 4.0)]
-    np.testing.assert_allclose([r["mean"] for r in grid], [-sign * 0.02, -sign * 0.02, -sign * 0.12, -sign * 0.12], atol=0.003)
+    grid = [record for record in records if record.quantity == "accuracy against the hard teacher"]
+    assert [(r.hyper["teacher_alpha"], r.hyper["temperature"]) for r in grid] == [(0.1, 1.0), (0.1, 4.0), (0.6, 1.0), (0.6, 4.0)]
+    np.testing.assert_allclose([r.mean for r in grid], [-sign * 0.02, -sign * 0.02, -sign * 0.12, -sign * 0.12], atol=0.003)
+
+
+def test_students_that_differ_otherwise_are_kept_apart(config):
+    """Here by β and their own α; those without a teacher have none, and stand beside all."""
+    config.distill.students.grid.beta, config.distill.students.grid.alpha = (0.5, 1.0), (0.0, 0.1)
+    gain = lambda row: 0.5 if row["teacher"] is None else 0.6 + 0.1 * row["beta"] - 0.2 * row["teacher_alpha"] - 0.3 * row["alpha"]
+    records = made_up(config, gain)
+    families, wheres = distillation_records.families(records), [(alpha, beta) for beta in (0.5, 1.0) for alpha in (0.0, 0.1)]
+    kind = lambda settings: (settings["alpha"], settings["beta"])
+    assert [kind(where) for where, _ in families] == wheres
+    of = [distillation_records.students(each, "test") for _, each in families]
+    assert all(len(distillation_records.baseline(each)) == 2 for each in of)
+    means = [np.mean(list(distillation_records.distilled(each)[0.1, 4.0].values())) for each in of]
+    np.testing.assert_allclose(means, [0.63, 0.60, 0.68, 0.65], atol=0.002)
+    against = results.select(records, quantity="accuracy against the hard teacher", teacher_alpha=0.6, temperature=4.0)
+    assert [kind(record.hyper) for record in against] == wheres and {record.kind for record in against} == {"difference"}
+    found = paper_claims.check(records)["counter-claim: smoothed teachers hurt at T > 1"]
+    assert [kind(finding.where) for finding in found] == wheres and {finding.baseline["teacher_alpha"] for finding in found} == {0.0}
+    moved = results.select(records, quantity="diffusion", teacher_alpha=0.1)
+    assert sorted(kind(record.hyper) for record in moved) == sorted(wheres)
+    assert len(paper_claims.check(records)["counter-claim: smoothed teachers diffuse their students"]) == 4
+    names = [row[0] for row in distillation_tables.errors(records, "test", mnist=False)[2:]]
+    assert "student of the teacher with α = 0.1, T = 4, student's α = 0, β = 0.5" in names and len(names) == len({*names})
+    assert len(distillation_plots.figure_5(records, "test").axes) == 4 and len(distillation_plots.grid(records, "test").axes) == 8
+    assert len(distillation_tables.measures(records)[2:]) == 3 + 3 * 4  # at T = 4 each of four kinds of students has moved
 
 
 def test_interpolation_stays_on_the_curve():
