@@ -121,7 +121,8 @@ def _setting(rows, member):
     """A member's smoothing, and what else differs between members other than the seed."""
     named = {name: value for name, value in rows[member].items()
              if name == "alpha" or name != "seed" and len({row[name] for row in rows}) > 1}
-    return ", ".join(f"{'α' if name == 'alpha' else name.replace('_', ' ')} = {value:g}" for name, value in named.items())
+    shown = lambda value: f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    return ", ".join(f"{'α' if name == 'alpha' else name.replace('_', ' ')} = {shown(value)}" for name, value in named.items())
 
 
 def _quantise(points, width):
