@@ -154,7 +154,7 @@ def _study(this, states, workdir, taken):
     """Predict and study the states after `taken` steps; leaves predictions/ and results.json, and returns the records."""
     with replace.replacing(workdir, replace.RESULTS, meshes.is_primary()) as new:
         diverged = _diverged(this, states)
-        rows = results.arms(this.rows, this.config.sweep.get("baseline"))
+        rows = results.arms(this.rows, this.partners)
         left_out = {record.extra["member"] for record in diverged}
         measured = [(split, rows[member], values) for split, member, values in _predict(this, states, left_out, new)]
         along = [] if this.config.distill else [*course.run(this, workdir, left_out, new), *transfer.run(this, states, left_out),
@@ -217,7 +217,7 @@ def _damaged(this):
 def _diverged(this, states):
     """A record for each member whose training diverged: it is left out of every study."""
     steps = meshes.fetch(this.layout.join([state.diverged for state in states]))
-    rows = results.arms(this.rows, this.config.sweep.get("baseline"))
+    rows = results.arms(this.rows, this.partners)
     return [results.Record("training", "diverged at step", "train", n=1, mean=int(step), std=None, values=[int(step)],
                            hyper=results.hyper(row), arm=row["arm"], seeds=[row["seed"]], extra={"member": member})
             for member, (row, step) in enumerate(zip(rows, steps, strict=True)) if step >= 0]

@@ -44,6 +44,11 @@ class Run:
         """The hyper-parameters of each member, as plain numbers; of a distillation's students also how they are taught."""
         return sweep.members(self.config)
 
+    @functools.cached_property
+    def partners(self) -> list[int | None]:
+        """Of each member the one that it is compared with; see `sweep.baselines`."""
+        return sweep.baselines(self.config)
+
     @property
     def examples(self) -> int:
         """Examples in the training split."""

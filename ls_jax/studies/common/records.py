@@ -15,7 +15,7 @@ from ls_jax.workdir import log
 
 VALUE, DIFFERENCE = "value", "difference"
 UNFINISHED = "studied at step"  # quantity of a run that was studied before its last step
-OFF = {"alpha": 0.0}  # the strengths of loss terms, and the value at which each term is absent
+OFF = {"alpha": 0.0}  # of networks of which nothing else is known: without smoothing
 FIRST = ("student", "teacher", "alpha", "teacher_alpha", "temperature", "beta", "control")  # in a label; others follow
 
 Row = Mapping[str, Any]  # a member's hyper-parameters and seed, as `training.sweep.members` gives them; see `arms`
@@ -61,7 +61,7 @@ FIELDS = tuple(field.name for field in dataclasses.fields(Record))
 
 
 def summarize(study: str, quantity: str, split: str, rows: Sequence[Row], values: Sequence[float],
-              baseline: Row | str | None = None, **extra: Any) -> list[Record]:
+              partners: Sequence[int | None] | None = None, **extra: Any) -> list[Record]:
     """One record per arm, and one per arm that has a baseline for the paired difference from it.
 
     Members of equal seed saw the same examples in the same order, so differences are taken seed by seed.
@@ -70,14 +70,14 @@ def summarize(study: str, quantity: str, split: str, rows: Sequence[Row], values
         study, quantity, split: of the records.
         rows: the members' hyper-parameters with the seed, as flat dicts.
         values: what was measured on each.
-        baseline: see `arms`, which is asked where the rows do not name theirs yet.
+        partners: see `arms`, which is asked where the rows do not name their baselines yet.
         extra: more fields of the records.
 
     Raises:
         ValueError: two members have equal hyper-parameters and seeds.
     """
     found: dict[frozenset, tuple[Row, dict[Any, float]]] = {}
-    for row, value in zip(arms(rows, baseline), values, strict=True):
+    for row, value in zip(arms(rows, partners), values, strict=True):
         _, by_seed = found.setdefault(key(hyper(row)), (row, {}))
         if row["seed"] in by_seed:
             raise ValueError(f"two members have the seed {row['seed']} and the hyper-parameters {hyper(row)}")
@@ -109,7 +109,7 @@ def difference(study: str, quantity: str, split: str, of: Row, baseline: Row | N
                    baseline=baseline, seeds=list(by_seed), interval=t_interval(values), extra=extra)] if values else []
 
 
-def arms(rows: Sequence[Row], baseline: Row | str | None = None) -> list[Row]:
+def arms(rows: Sequence[Row], partners: Sequence[int | None] | None = None) -> list[Row]:
     """The rows with two more fields: "arm", a label of what varies, and "baseline", the hyper-parameters that theirs are compared with.
 
     A row that names its arm keeps the name. Rows that have a baseline already are returned as they are, so that a study of some members
@@ -117,28 +117,19 @@ def arms(rows: Sequence[Row], baseline: Row | str | None = None) -> list[Row]:
 
     Args:
         rows: the members' hyper-parameters with the seed, as flat dicts.
-        baseline: the settings of what is subtracted, all else equal, or the name of an arm; None: the arm whose loss terms are absent
-            (`OFF`), all else equal. A row without such a partner has the baseline None.
+        partners: of each row the one that it is compared with, as `training.sweep.baselines` gives them; None: the one without smoothing
+            and all else equal. A row without a partner has the baseline None.
     """
     if all("baseline" in row for row in rows):
         return list(rows)
     hypers = [hyper(row) for row in rows]
-    names, there = varying(hypers), {key(each) for each in hypers}
-    fixed = _fixed(rows, baseline)
-    partners = [{**each, **fixed} for each in hypers]
+    names = varying(hypers)
+    if partners is None:
+        place = {key(each): member for member, each in enumerate(hypers)}
+        partners = [place.get(key({**each, **{name: off for name, off in OFF.items() if name in each}})) for each in hypers]
     return [{**each, "seed": row["seed"], "arm": row.get("arm") or settings(each, names),
-             "baseline": partner if fixed and key(partner) in there else None}
-            for each, row, partner in zip(hypers, rows, partners)]
-
-
-def _fixed(rows, baseline):
-    """The settings of the baseline, of which the rows have all others: of an arm by name, those that all its members share."""
-    if isinstance(baseline, str):
-        named = [hyper(row) for row in rows if row.get("arm") == baseline]
-        return {name: value for name, value in (named[0] if named else {}).items() if all(each[name] == value for each in named)}
-    if baseline is not None:
-        return baseline
-    return {name: off for name, off in OFF.items() if any(row.get(name) == off for row in rows)}
+             "baseline": None if partner is None or hypers[partner] == each else hypers[partner]}
+            for each, row, partner in zip(hypers, rows, partners, strict=True)]
 
 
 def key(of: Row) -> frozenset:

@@ -46,7 +46,7 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept
     arrays = memory.place(split, this.layout.mesh)
     views = Views(this, pair) if config.data.augment != "none" and len(chosen) > 2 else None
     kept = [member for member in range(this.layout.members) if member not in left_out]
-    all_rows = results.arms(this.rows, config.sweep.get("baseline"))
+    all_rows = results.arms(this.rows, this.partners)
     rows, names = [all_rows[member] for member in kept], [this.dataset.class_names[k] for k in pair]
     course: dict[int, dict[int, dict[str, float]]] = {}
     records = []

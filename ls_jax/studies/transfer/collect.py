@@ -20,7 +20,7 @@ CIFAR10 = ANIMALS | {"airplane", "automobile", "ship", "truck"}
 
 def run(this: Run, states: list[Any], left_out: Set[int] = frozenset()) -> list[results.Record]:
     """Records of every task's "probe accuracy" on its test split, with the field `data`; diverged members are left out."""
-    records, of_member = [], results.arms(this.rows, this.config.sweep.get("baseline"))
+    records, of_member = [], results.arms(this.rows, this.partners)
     for task in tasks(this.config, this.dataset):
         train, test = (memory.place(task.splits[split], this.layout.mesh) for split in ("train", "test"))
         index = evaluate.evenly_spaced(len(task.splits["train"]), this.config.transfer.examples)

@@ -45,7 +45,7 @@ def run(this: Run, states: list[Any], workdir: pathlib.Path, left_out: Set[int] 
     if this.dataset.text is None:
         return []
     kept = [member for member in range(this.layout.members) if member not in left_out]
-    rows = results.arms(this.rows, this.config.sweep.get("baseline"))
+    rows = results.arms(this.rows, this.partners)
     curves = [Curve(split, rows[member], temperatures, *(array[member] for array in arrays))
               for split, temperatures, arrays in _curves(this, states) for member in kept]
     weights = meshes.fetch(this.layout.join([state.ema if this.config.optimizer.ema else state.params for state in states]))
