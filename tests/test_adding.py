@@ -63,7 +63,9 @@ def test_an_example_is_as_the_house_wants_it(section, tmp_path):
     records = json.loads((workdir / "results.json").read_text())
     accuracy = next(each for each in records if (each["study"], each["quantity"], each["split"]) == ("accuracy", "accuracy", "test"))
     assert accuracy["mean"] > 0.8, "it has learned"
-    if section == "A network":
+    if section == "A loss":
+        assert {each["arm"] for each in records if each["kind"] == "difference" and each["study"] == "accuracy"} == {"smoothed", "brier"}
+    elif section == "A network":
         assert config["model"] == {"name": "linear", "init_std": 0.01}
     elif section == "A data set":
         assert (config["data"]["name"], config["data"]["grain"]) == ("stripes", 90.0)
@@ -73,7 +75,7 @@ def test_an_example_is_as_the_house_wants_it(section, tmp_path):
 
 
 def test_every_kind_is_shown():
-    assert list(SECTIONS) == ["A network", "A data set", "A study"]
+    assert list(SECTIONS) == ["A loss", "A network", "A data set", "A study"]
     for section in SECTIONS:
         languages = [language for language, _ in blocks(section)]
         assert languages[-1] == "bash" and {"python", "diff"} <= set(languages)
