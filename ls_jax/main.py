@@ -6,6 +6,7 @@ framework's network predicted; no training), translate (lines from standard inpu
 sweep), compile (--topology=v5e:16x16: what the steps need on a machine that is not here) or reproduce (every experiment of the paper
 whose data is there, at a --scale, and one report). This is the only file that knows absl.
 """
+import contextlib
 import functools
 import os
 import pathlib
@@ -45,23 +46,27 @@ def main(argv: list[str], work: Callable[..., None] | None = None) -> None:
     Another command with the same flags passes its `work(arguments, workdir, config)`; the config is None where none is named.
     """
     logging.set_verbosity(logging.WARNING)  # JAX tells at INFO of every backend that it does not find
+    status = 1
     try:
         if work is None and len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
         if work is None and _MODE.value == "compile":
-            return _compile()  # which leaves nothing: a signal need not wait for the compiler
-        with signals.unwinding():
-            run() if work is None else work(argv[1:], _workdir(), _CONFIG.value)
+            _compile()  # which leaves nothing: a signal need not wait for the compiler
+        else:
+            with signals.unwinding():
+                run() if work is None else work(argv[1:], _workdir(), _CONFIG.value)
+        status = 0
     except UserError as error:
-        sys.exit(_complain(error))
+        status = _complain(error)
     except Interrupted as stop:
         if str(stop):
             signals.say(str(stop))
         _let_go()
-        sys.exit(128 + stop.signal)
+        status = 128 + stop.signal
     finally:
-        if not (_PROCESSES.value or _DISTRIBUTED.value):  # which may have to wait for each other
-            signals.ignore()
+        _decide(status)
+    if status:
+        sys.exit(status)
 
 
 def run() -> None:
@@ -162,6 +167,14 @@ def _check_config(argv):
     config.check_overrides(config.load(path, variant), names)
     found = f"--config={config.find(path)}{colon}{variant}"
     return [found if a == f"--config={paths[-1]}" else a for a in argv]
+
+
+def _decide(status):
+    """Once all that was printed is written; where it cannot be, Python says so at its end."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        if not (_PROCESSES.value or _DISTRIBUTED.value):  # which may have to wait for each other
+            signals.decide(status)
 
 
 def _complain(error):

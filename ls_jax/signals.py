@@ -28,6 +28,8 @@ _first = 0                    # the first signal, as the main thread sees it, wh
 _came: float | None = None    # when it came, as the watching thread sees it
 _raised: Interrupted | None = None
 _leaving = threading.Lock()
+_holding: list["Hold"] = []   # the blocks that are entered, the innermost last
+_status: int | None = None    # the process's, once nothing is left to do
 
 
 def install() -> None:
@@ -66,11 +68,14 @@ def unwinding() -> Iterator[None]:
         sys.unraisablehook = unraisable
 
 
-def ignore() -> None:
-    """Let no signal change the status of this process, which is done: Python and JAX take a second to end."""
-    for number in SIGNALS:
-        if signal.getsignal(number) is _handle:
-            signal.signal(number, signal.SIG_IGN)
+def decide(status: int) -> None:
+    """Let this process, a command that is done, end with `status` also where a signal comes: Python and JAX take a second to end.
+
+    The signal then ends it at once, without a line, as where that end hangs.
+    """
+    global _status
+    if any(signal.getsignal(number) is _handle for number in SIGNALS):
+        _status = status
 
 
 class Hold:
@@ -80,11 +85,15 @@ class Hold:
     signals.
 
     Args:
-        tell: called with the first signal's number when it comes.
+        tell: called with the first signal's number when the main thread sees it.
+        notice: said on stderr as soon as the first signal comes, after its name.
+        saved: what a second one then loses or not, for its line; called from any thread.
     """
 
-    def __init__(self, tell: Callable[[int], None] = lambda number: None):
+    def __init__(self, tell: Callable[[int], None] = lambda number: None, notice: str = "",
+                 saved: Callable[[], str] = lambda: "run the same command again to go on from what is saved"):
         self.signal, self._tell, self._time = 0, tell, 0.0
+        self.notice, self.saved = notice, saved
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Hold":
@@ -93,9 +102,13 @@ class Hold:
             self._previous = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) in ours}
             for number in self._previous:
                 signal.signal(number, self._keep)
+            if self._previous:
+                _holding.append(self)
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
+        if self._previous:
+            _holding.remove(self)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if self.signal and kind is None:
@@ -114,8 +127,12 @@ class Hold:
         if not self.signal:
             self.signal, self._time = number, time.monotonic()
             _first = number if command else 0
+            if not command and self.notice:  # of a command `_watch` says it, which need not wait for the main thread
+                _print(f"{_name(number)}: {self.notice}")
             self._tell(number)
         elif not command and time.monotonic() - self._time > REPEAT:
+            if self.notice:
+                _print(_at_once(number, self))
             signal.signal(number, self._previous[number])
             signal.raise_signal(number)
 
@@ -126,10 +143,16 @@ def say(line: str) -> None:
         os.write(2, f"ls_jax: {line}\n".encode())
 
 
+def _print(line: str) -> None:
+    """As `say`, where a notebook shows it."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the signal came while stderr was written to
+        print(f"ls_jax: {line}", file=sys.stderr, flush=True)
+
+
 def _handle(number: int, _: Any) -> None:
     """The first signal, in the main thread; `_watch` sees to the second."""
     global _first, _raised
-    if _first:
+    if _first or _status is not None:
         return
     _first = number
     if not _unwinding:
@@ -155,11 +178,17 @@ def _watch(reader: int) -> None:
         number = os.read(reader, 1)[0]
         if number not in SIGNALS:
             continue
-        if _came is not None and time.monotonic() - _came > REPEAT:
-            _leave(f"ended at once by a second {_name(number)}; run the same command again to go on from what is saved",
-                   number)
+        hold = _holding[-1] if _holding else Hold()
+        if _came is not None and time.monotonic() - _came <= REPEAT:
+            continue
+        if _status is not None:
+            os._exit(_status)
+        if _came is not None:
+            _leave(_at_once(number, hold), number)
         if _came is None and not _unwinding and not _first:
             _leave(_ended(number), number)
+        if _came is None and hold.notice:
+            say(f"{_name(number)}: {hold.notice}")
         _came = _came or time.monotonic()
 
 
@@ -178,6 +207,10 @@ def _leave(line: str, number: int) -> None:
 
 def _name(number: int) -> str:
     return signal.Signals(number).name
+
+
+def _at_once(number: int, hold: Hold) -> str:
+    return f"ended at once by a second {_name(number)}; {hold.saved()}"
 
 
 def _ended(number: int) -> str:

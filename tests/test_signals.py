@@ -51,12 +51,25 @@ def is_listening(process):
     return condition
 
 
-def line_of(process, seconds=60):
-    """The one line with which it ended."""
+def lines_of(process, seconds=60):
+    """The lines that it said, but of its progress."""
     _, errors = process.communicate(timeout=seconds)
     lines = [line for line in errors.splitlines() if not line.startswith("step ")]
-    assert len(lines) == 1 and lines[0].startswith("ls_jax: "), errors
-    return lines[0]
+    assert lines and all(line.startswith("ls_jax: ") for line in lines), errors
+    return lines
+
+
+def line_of(process, seconds=60):
+    """The one line with which it ended."""
+    (line,) = lines_of(process, seconds)
+    return line
+
+
+def last_line_of(process, number, seconds=60):
+    """The second of the two lines of a training: the first comes with the signal, and says what happens."""
+    first, last = lines_of(process, seconds)
+    assert first == f"ls_jax: {number.name}: saving after this step; once more ends at once"
+    return last
 
 
 def outcome(workdir):
@@ -79,7 +92,7 @@ def test_training_is_saved_by_each_signal_also_if_it_comes_twice(tmp_path):
         process.send_signal(number)
         process.send_signal(number)
     for number, process in runs.items():
-        line, (step,) = line_of(process), checkpoint.Checkpoints(workdirs[number]).steps()
+        line, (step,) = last_line_of(process, number), checkpoint.Checkpoints(workdirs[number]).steps()
         assert process.returncode == 128 + number
         assert line == f"ls_jax: stopped at step {step} of 1000000; the same command goes on from there"
         assert outcome(workdirs[number]) == f"interrupted: {line[len('ls_jax: '):]}"
@@ -102,7 +115,7 @@ def test_between_start_and_report(tmp_path, sign, number):
     process = start(*DIGITS, f"--workdir={tmp_path}/run")
     wait_until((tmp_path / "run" / sign).exists, process)
     process.send_signal(number)
-    line = line_of(process)
+    line = lines_of(process)[-1]  # a training, where it has begun, first says that it saves
     assert process.returncode == 128 + number and "the same command" in line
     assert_nothing_is_half_written(tmp_path / "run")
     assert not (tmp_path / "run" / "report.html").exists()
@@ -184,6 +197,61 @@ def test_a_second_signal_ends_at_once_even_in_a_call_of_c():
     assert process.returncode == 143
 
 
+SHUTDOWN = """
+import atexit, os, signal, sys, time
+from ls_jax import main, signals
+from ls_jax.errors import UserError
+
+def hang():
+    print("up", file=sys.stderr, flush=True)
+    time.sleep(60)
+
+def work(arguments, *_):
+    print("printed before")
+    if "2" in arguments:
+        raise UserError("bad input")
+    if "130" in arguments:
+        os.kill(os.getpid(), signal.SIGINT)
+
+atexit.register(hang)
+main.start(work)
+"""
+
+
+@pytest.mark.parametrize("status", [0, 2, 130])
+def test_a_signal_ends_a_shutdown_that_hangs_with_the_status_decided_before(tmp_path, status):
+    process = start(status, f"--workdir={tmp_path}", program=("-c", SHUTDOWN))
+    said = [process.stderr.readline()]
+    while said[-1] != "up\n":
+        said.append(process.stderr.readline())
+    time.sleep(2 * signals.REPEAT)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output, errors, len(said)) == (status, "printed before\n", "", 2 if status else 1)
+
+
+@pytest.mark.parametrize("every,end", [(0, "nothing of the training is saved"),
+                                       (10, "the same command goes on from step 20, the last one saved")])
+def test_a_second_signal_in_training_says_what_is_saved(tmp_path, every, end):
+    """The first one's line is there while the main thread is in a step, which is here a call of C that no signal ends."""
+    program = ("import hashlib, sys; from ls_jax import signals; signals.install()\n"
+               "from ls_jax import main; from ls_jax.training import loop; from ls_jax.workdir import log\n"
+               "def progress(self, step):\n"
+               "    if step == 25:\n"
+               "        print('up', flush=True)\n"
+               "        hashlib.pbkdf2_hmac('sha256', b'', b'', 10**8)\n"
+               "log.Logs.progress = progress\n"
+               "main.start()")
+    process = start(*ENDLESS, f"--config.checkpoint.every={every}", f"--workdir={tmp_path}", program=("-c", program))
+    process.stdout.readline()
+    wait_until(lambda: not every or 20 in checkpoint.Checkpoints(tmp_path).steps(), process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == "ls_jax: SIGINT: saving after this step; once more ends at once\n"
+    time.sleep(2 * signals.REPEAT)
+    process.send_signal(signal.SIGINT)
+    assert line_of(process, seconds=10) == f"ls_jax: ended at once by a second SIGINT; {end}" and process.returncode == 130
+
+
 def test_nohup_stays(tmp_path):
     process = start("nohup", program=("-c", COMMAND.replace("{work}", "wait")))
     process.stdout.readline()
@@ -231,19 +299,19 @@ def test_a_save_that_fails_is_told_as_that(tmp_path):
     first = start(*ENDLESS, f"--workdir={workdir}")
     wait_until(has_trained(workdir), first)
     first.send_signal(signal.SIGTERM)
-    line_of(first)
+    last_line_of(first, signal.SIGTERM)
     (saved,) = checkpoint.Checkpoints(workdir).steps()
     process = start(*ENDLESS, f"--workdir={workdir}", preexec_fn=small, env=environment)
     wait_until(lambda: log.read_metrics(workdir)[-1]["step"] >= saved + 10, process)
     process.send_signal(signal.SIGTERM)
-    line = line_of(process)
+    line = last_line_of(process, signal.SIGTERM)
     assert process.returncode == 2 and checkpoint.Checkpoints(workdir).steps() == [saved]
     assert line.startswith("ls_jax: cannot write checkpoint") and "File too large; make room" in line
     assert line.endswith(f"to resume from step {saved}")
     assert outcome(workdir).startswith("failed: UserError: cannot write checkpoint")
 
 
-def test_a_program_that_trains_gets_its_keyboard_interrupt_and_the_state(tiny, tmp_path):
+def test_a_program_that_trains_gets_its_keyboard_interrupt_and_the_state(tiny, tmp_path, capsys):
     tiny.steps = 1_000_000
     handlers = [signal.getsignal(number) for number in signals.SIGNALS]
 
@@ -256,21 +324,23 @@ def test_a_program_that_trains_gets_its_keyboard_interrupt_and_the_state(tiny, t
     with pytest.raises(KeyboardInterrupt, match="stopped at step .* goes on from there") as raised:
         experiment.train(tiny, tmp_path)
     assert raised.type is KeyboardInterrupt
+    assert "ls_jax: SIGINT: saving after this step; once more ends at once" in capsys.readouterr().err.splitlines()
     assert f"stopped at step {checkpoint.Checkpoints(tmp_path).steps()[-1]} " in str(raised.value)
     assert [signal.getsignal(number) for number in signals.SIGNALS] == handlers
 
 
-def test_held_signals_are_raised_at_the_end():
+def test_held_signals_are_raised_at_the_end(capsys):
     with pytest.raises(Interrupted, match="stopped by SIGTERM"):
         with signals.Hold() as hold:
             os.kill(os.getpid(), signal.SIGTERM)
             assert hold.signal == signal.SIGTERM
     with pytest.raises(KeyboardInterrupt):
-        with signals.Hold() as hold:
+        with signals.Hold(notice="wait", saved=lambda: "all is saved") as hold:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(2 * signals.REPEAT)
             os.kill(os.getpid(), signal.SIGINT)
             pytest.fail("a second Ctrl-C does what it did before")
+    assert capsys.readouterr().err == "ls_jax: SIGINT: wait\nls_jax: ended at once by a second SIGINT; all is saved\n"
 
 
 def test_a_file_is_whole_or_absent(tmp_path):

@@ -53,7 +53,7 @@ def measure(file: pathlib.Path, workdir: pathlib.Path) -> list[results.Record]:
     """What `run` does, up to results.json, whose records it returns: for notebooks, which show what they like."""
     _check_workdir(workdir)
     start = time.monotonic()
-    with lock.held(workdir), replace.replacing(workdir, replace.RESULTS) as new:
+    with lock.held(workdir), replace.replacing_together(workdir, replace.RESULTS) as new:
         scratch = new / "unpacked"
         scratch.mkdir()
         arrays = check(npz_map.open_npz(file, scratch))

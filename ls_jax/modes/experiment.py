@@ -152,7 +152,7 @@ def _check_workdir(config, workdir):
 
 def _study(this, states, workdir, taken):
     """Predict and study the states after `taken` steps; leaves predictions/ and results.json, and returns the records."""
-    with replace.replacing(workdir, replace.RESULTS, meshes.is_primary()) as new:
+    with replace.replacing_together(workdir, replace.RESULTS, meshes.is_primary()) as new:
         diverged = _diverged(this, states)
         rows = results.arms(this.rows, this.partners)
         left_out = {record.extra["member"] for record in diverged}

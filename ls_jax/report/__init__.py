@@ -52,7 +52,7 @@ def write(workdirs: pathlib.Path | Sequence[pathlib.Path], dataset: Any = None, 
         _check(workdir)
     page = page or workdirs[0] / ("report_together.html" if len(workdirs) > 1 or opening is not None else "report.html")
     with lock.held(*workdirs), contextlib.ExitStack() as stack:
-        figures = [stack.enter_context(replace.replacing(workdir, replace.FIGURES)) / "figures" for workdir in workdirs]
+        figures = [stack.enter_context(replace.replacing_together(workdir, replace.FIGURES)) / "figures" for workdir in workdirs]
         files.write_text(page, _page([load(workdir, dataset) for workdir in workdirs], figures, opening))
     return page
 

@@ -131,7 +131,7 @@ def train(run: Run, workdir: str) -> list[State]:
     hypers, arrays = run.hypers(), memory.place(run.dataset.splits["train"], layout.mesh)
     train_steps, reset = training_programs(run)
     held_out, stop = HeldOut(run), False
-    with signals.Hold(processes.preemption()) as hold:
+    with signals.Hold(processes.preemption(), "saving after this step; once more ends at once", lambda: saved(checkpoints)) as hold:
         with checkpoints, log.Logs(workdir, run, first_step=step) as logs:  # its end waits for the last save
             for count, given in batches(run, arrays, step):
                 states = train_steps(states, hypers, given, arrays, run.teaching.answers(hypers, given, arrays, step))
@@ -152,6 +152,12 @@ def train(run: Run, workdir: str) -> list[State]:
         if stop or hold.signal:  # also after the last step: what follows would not hear of it
             raise hold.interruption(f"stopped at step {step} of {config.steps}; the same command goes on from there")
     return states
+
+
+def saved(checkpoints: Checkpoints) -> str:
+    """What is on the disk, where training ends without a save."""
+    steps = checkpoints.steps()
+    return f"the same command goes on from step {steps[-1]}, the last one saved" if steps else "nothing of the training is saved"
 
 
 def stopped(hold: signals.Hold, step: int) -> bool:

@@ -101,13 +101,14 @@ def outcome(workdir):
     return json.loads((workdir / "digits_mlp" / "manifest.json").read_text())["sessions"][-1]["outcome"]
 
 
-def test_ctrl_c_ends_it_and_its_experiment_with_one_line(tmp_path):
+def test_ctrl_c_ends_it_and_its_experiment_which_alone_says_so(tmp_path):
     """Which a terminal sends to the whole process group."""
     process = start(tmp_path / "run")
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     lines = [line for line in errors.splitlines() if not line.startswith("step ")]
-    assert process.returncode == 130 and len(lines) == 1 and lines[0].startswith("ls_jax: stopped "), errors
+    assert process.returncode == 130 and lines[-1].startswith("ls_jax: stopped "), errors
+    assert lines[:-1] in ([], ["ls_jax: SIGINT: saving after this step; once more ends at once"]), errors  # whether it trains yet
     assert outcome(tmp_path / "run").startswith("interrupted: stopped ")
 
 

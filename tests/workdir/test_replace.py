@@ -1,6 +1,11 @@
 """Whatever a mode writes replaces all that it wrote before, whole or not at all: no page shows files of two runs."""
 import json
+import os
+import pathlib
 import re
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -33,14 +38,61 @@ def write(folder, **files):
 def test_all_names_are_replaced_at_once(tmp_path):
     names = ("first", "folder", "gone")
     write(tmp_path, first="1", folder__a="1", folder__b="1", gone="1", other="1", **{f"{replace.NEW}__of_a_killed_run": "1"})
-    with replace.replacing(tmp_path, names) as new:
+    with replace.replacing_together(tmp_path, names) as new:
         write(new, first="2", folder__a="2", scratch="2")
         assert contents(tmp_path / "folder") == {"a": b"1", "b": b"1"} and not (new / "of_a_killed_run").exists()
     assert contents(tmp_path) == {"first": b"2", "folder/a": b"2", "other": b"1"}
-    with pytest.raises(ValueError), replace.replacing(tmp_path, names) as new:
+    with pytest.raises(ValueError), replace.replacing_together(tmp_path, names) as new:
         write(new, first="3")
         raise ValueError
     assert contents(tmp_path) == {"first": b"2", "folder/a": b"2", "other": b"1"}
+
+
+NAMES = ("first", "folder", "gone", "fresh")
+
+
+def renames(monkeypatch, which, act):
+    """Call `act` instead of the move number `which` (the file that says what is moved is no such move)."""
+    rename, count = pathlib.Path.rename, iter(range(100))
+    monkeypatch.setattr(pathlib.Path, "rename", lambda path, target: act() if next(count) == which else rename(path, target))
+
+
+@pytest.mark.parametrize("which", range(6))  # three old names go, three new ones come
+def test_an_exception_between_moves_brings_all_back(tmp_path, monkeypatch, which):
+    def fail():
+        raise KeyboardInterrupt
+    write(tmp_path, first="1", folder__a="1", gone="1")
+    before = contents(tmp_path)
+    with pytest.raises(KeyboardInterrupt), replace.replacing_together(tmp_path, NAMES) as new:
+        write(new, first="2", folder__b="2", fresh="2")
+        renames(monkeypatch, which, fail)
+    assert contents(tmp_path) == before and not (tmp_path / replace.NEW).exists()
+
+
+@pytest.mark.parametrize("which", range(6))
+def test_what_a_killed_process_moved_comes_back(tmp_path, which):
+    write(tmp_path, first="1", folder__a="1", gone="1")
+    before = contents(tmp_path)
+    program = ("import os, pathlib, sys; from ls_jax.workdir import replace; rename, count = pathlib.Path.rename, iter(range(100))\n"
+               "with replace.replacing_together(sys.argv[1], ('first', 'folder', 'gone', 'fresh')) as new:\n"
+               "    (new / 'folder').mkdir()\n"
+               "    for name in ('first', 'folder/b', 'fresh'): (new / name).write_text('2')\n"
+               f"    pathlib.Path.rename = lambda path, to: os._exit(9) if next(count) == {which} else rename(path, to)\n")
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)]).returncode == 9
+    assert contents(tmp_path) != before
+    with pytest.raises(ValueError), replace.replacing_together(tmp_path, ("first",)):
+        raise ValueError
+    assert contents(tmp_path) == before
+
+
+def test_a_signal_waits_until_all_are_moved(tmp_path, monkeypatch):
+    write(tmp_path, first="1", folder__a="1", gone="1")
+    rename = pathlib.Path.rename
+    with pytest.raises(KeyboardInterrupt), replace.replacing_together(tmp_path, NAMES) as new:
+        write(new, first="2", folder__b="2", fresh="2")
+        once = iter([lambda: os.kill(os.getpid(), signal.SIGINT)])
+        monkeypatch.setattr(pathlib.Path, "rename", lambda path, to: (rename(path, to), next(once, lambda: None)()))
+    assert contents(tmp_path) == {"first": b"2", "folder/b": b"2", "fresh": b"2"}
 
 
 def test_an_analysis_shows_nothing_of_the_one_before(tmp_path):
