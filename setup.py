@@ -55,7 +55,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "sentencepiece", "sacrebleu", "nbclient", "ipykernel",
-                 "simplejpeg", "opencv-python-headless", "pip", "setuptools>=70.1"],
+                 "simplejpeg", "opencv-python-headless", "pip", "setuptools>=70.1", "ruff"],
         # Libraries that the tests and benchmarks compare with.
         "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot",
                   "safetensors"],

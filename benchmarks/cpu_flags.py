@@ -56,7 +56,7 @@ def time_steps(network: str, seconds: float) -> dict[str, float]:
     run = train.setup(config, dataset)
     step, _ = train.training_programs(run)
     hypers = run.hypers()
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(hypers)
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(hypers)
     arrays = memory.place(dataset.splits["train"], run.layout.mesh)
     given = train.place_ids(run.layout, np.arange(run.batch, dtype=np.int32)[None, None])
     for _ in range(3):

@@ -47,14 +47,14 @@ class Loop:
             self.run = dataclasses.replace(self.run, teaching=self.teaching(config, dataset, source))
         self.step, _ = train.training_programs(self.run)
         self.hypers = self.run.hypers()
-        self.states = over_mesh(self.run.steps.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
-        self.ids = train.place_ids(self.run.layout, order.block(self.run.examples, config.batch_size, self.run.hyper.seed, 0, 1))
+        self.states = over_mesh(self.run.step.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
+        self.ids = train.place_ids(self.run.layout, order.block(self.run.examples, config.batch_size, self.run.hyper["seed"], 0, 1))
 
     def teaching(self, config, dataset, source):
         shape, classes = dataset.splits["train"].images.shape[1:], len(dataset.class_names)
         if not students.online(config):
             kept = np.zeros((1, self.arrays[0].shape[0], classes), np.float32)
-            return teachers.Teaching(kept=mesh.put(self.run.layout.mesh, mesh.SHARED, (kept,)))
+            return teachers.Teaching(kept=mesh.put(self.run.layout.mesh, mesh.SHARED, kept))
         _, new_weights = step.network(source, classes, step.augment.output_shape(shape, config.data.augment), None)
         weights = jax.tree.map(lambda x: np.asarray(x)[None], new_weights(jax.random.key(0)))
         roster = students.roster(config)
@@ -68,8 +68,7 @@ class Loop:
         jax.block_until_ready(self.answer())
 
     def student(self):
-        asked = (self.answer(),) if self.run.teaching.ask else ()
-        self.states = self.step(self.states, self.hypers, self.ids, (*self.arrays, *self.run.teaching.kept), *asked)
+        self.states = self.step(self.states, self.hypers, self.ids, self.arrays, self.answer() if self.run.teaching.ask else None)
         jax.block_until_ready(self.states)
 
 

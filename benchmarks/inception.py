@@ -69,7 +69,7 @@ class Ours:
         self.run = run = train.setup(config, dataset)
         self.program, _ = train.training_programs(run)
         self.hypers, self.arrays = run.hypers(), memory.place(run.dataset.splits["train"], run.layout.mesh)
-        self.states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
+        self.states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
         self.ids = np.arange(config.batch_size, dtype=np.int32)
         self.counted = 0.0
 
@@ -83,7 +83,7 @@ class Ours:
     def predict(self):
         """The mean of the logits."""
         given = mesh.put(self.run.layout.mesh, mesh.ROWS, self.ids)
-        return float(self.run.evaluator.prediction.program(self.states[0], given, self.arrays)[0].logits.mean())
+        return float(self.run.evaluator.prediction.one_slot(self.states[0], given, self.arrays)[0].logits.mean())
 
     def operations(self):
         """Floating-point operations of a picture's forward pass."""

@@ -34,12 +34,12 @@ class Loop:
         dataset = data.Dataset("random", tuple(map(str, range(10))), {"train": split, "test": split, "validation": split})
         self.config, self.run = config, train.setup(config, dataset)
         self.step, self.reset = train.training_programs(self.run)
-        self.states = over_mesh(self.run.steps.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.run.hypers())
+        self.states = over_mesh(self.run.step.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.run.hypers())
         self.hypers, self.arrays = self.run.hypers(), memory.place(split, self.run.layout.mesh)
         self.ids, self.taken = self.order(), 0
 
     def order(self, step=0):
-        return train.place_ids(self.run.layout, order.block(self.run.examples, self.config.batch_size, self.run.hyper.seed, step, 1))
+        return train.place_ids(self.run.layout, order.block(self.run.examples, self.config.batch_size, self.run.hyper["seed"], step, 1))
 
     def bare(self):
         self.states = self.step(self.states, self.hypers, self.ids, self.arrays)

@@ -58,7 +58,7 @@ class Ours:
         run = train.setup(config, dataset)
         self.layout, self.hypers, self.counted = run.layout, run.hypers(), np.zeros(2)
         self.program, _ = train.training_programs(run)
-        self.states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
+        self.states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
         self.ids = train.place_ids(run.layout, np.arange(len(split), dtype=np.int32)[None, None])
         self.arrays = memory.place(split, run.layout.mesh)
 

@@ -18,7 +18,7 @@ from ls_jax.data import sources
 from ls_jax.data.pictures import augment
 from ls_jax.devices.layout import STRATEGIES
 from ls_jax.errors import UserError, did_you_mean
-from ls_jax.training import optim, students
+from ls_jax.training import optim, students, sweep
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
 FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information", "transfer",
@@ -43,13 +43,16 @@ def default() -> ml_collections.ConfigDict:
     config.steps = 1000                      # training steps
     config.batch_size = 128                  # examples per step, over all devices; of text the target's tokens, padding included
 
-    # The grid: every combination is one member. Tuples, also of one value.
+    # Every combination is one member. Tuples, also of one value.
     config.sweep = ml_collections.ConfigDict(dict(
-        alpha=(0.0, 0.1),                    # label smoothing, in [0, 1)
+        {name: placeholder(tuple) for name in losses.scalars()},  # of the losses' terms; None: off, and not compiled
         seed=(0, 1, 2, 3, 4),                # initial weights, example order, augmentation, dropout
         learning_rate=(0.1,),
         weight_decay=(0.0,),                 # λ of λ/2 ||w||²
+        arms=placeholder(object),            # instead of the losses' tuples named settings: {"plain": {"alpha": 0.0}, ...}
+        baseline=placeholder(object),        # the arm's name, or settings, that differences are to; None: the losses' scalars off
     ))
+    config.sweep.alpha = (0.0, 0.1)          # label smoothing
 
     config.data = ml_collections.ConfigDict(dict(
         name="digits",                       # digits, a TFDS name, folder:PATH, npz:PATH, or to translate text:PATH
@@ -141,20 +144,20 @@ def default() -> ml_collections.ConfigDict:
     return config.lock()
 
 
-def distillation(teachers: dict[str, ml_collections.ConfigDict | str], students: dict[str, dict[str, Any]],
+def distillation(teachers: dict[str, ml_collections.ConfigDict | str], students: dict[str, dict[str, Any]] | None = None,
                  **settings: Any) -> ml_collections.ConfigDict:
     """The section `config.distill`: the run first trains the teachers, then its members, the students, from them.
 
     Args:
         teachers: by name, a whole config, trained as an ordinary run in WORKDIR/teachers/NAME; or the workdir of such a run; or
             FILE.npz with `logits` [N, K] of the training split in its order, by any network.
-        students: by group, tuples that replace those of `config.sweep` and of `ls_jax.training.students.TAUGHT`; every combination is a
+        students: by group, tuples that replace those of `config.sweep` and of `ls_jax.training.arms.TAUGHT`; every combination is a
             student. `teacher` names the group's teacher, whose member of `teacher_alpha` and of the student's seed it is; without
-            one the group learns from the labels alone.
+            one the group learns from the labels alone. None: the students are `config.sweep.arms`, which may name a teacher too.
         settings: loss, student_temperature, temperature_squared; see below.
     """
     section = ml_collections.ConfigDict(dict(
-        teachers=teachers, students=students,
+        teachers=teachers, students=students or {},
         loss="soft",                         # soft: H(pᵗ(T), p(T')); logits: ½||z - zᵗ||², summed over classes
         student_temperature=1.0,             # T', as in the paper; None: the teacher's T, as in Hinton et al. 2015
         temperature_squared=False,           # whether the soft term is multiplied by T²; the paper writes no such factor
@@ -241,14 +244,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for name, field in sources.fields().items():
         field.refuse(f"config.data.{name}", config.data.get(name))
     sources.of(config.data)  # refuses fields of other sources
-    for name, values in config.sweep.items():
-        if not values:
-            raise UserError(f"config.sweep.{name} is empty: name at least one value")
-        if len(set(values)) < len(values):
-            raise UserError(f"config.sweep.{name}={tuple(values)} holds a value twice: members would be copies of each other")
-    for alpha in config.sweep.alpha:
-        if not 0 <= alpha < 1:
-            raise UserError(f"config.sweep.alpha holds {alpha}: label smoothing must lie in [0, 1)")
+    sweep.check(config)
     for name in ("steps", "batch_size", "evaluate.batch_size", "evaluate.tokens", "information.examples", "log.every", "checkpoint.keep",
                  "micro_batches"):
         if get(config, name) < 1:

@@ -23,6 +23,7 @@ from ml_collections import config_flags  # noqa: E402
 
 from ls_jax.devices.setup import setup  # noqa: E402
 from ls_jax.errors import Interrupted, UserError  # noqa: E402
+from ls_jax.workdir.quiet import Quiet  # noqa: E402
 
 MODES = ("run", "train", "study", "report", "analyze", "translate", "compile", "reproduce")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: FILE.py or FILE.py:VARIANT.")
@@ -188,6 +189,7 @@ def start(work: Callable[..., None] | None = None) -> None:
     for flag in flags.FLAGS.get_key_flags_for_module(flags.FLAGS.find_module_defining_flag("workdir")):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     signals.install()
+    Quiet().__enter__()  # until the process ends
     app.run(functools.partial(main, work=work), flags_parser=parse)
 
 

@@ -15,9 +15,8 @@ from ls_jax.paper import ACCURACY, BLEU, CALIBRATION  # noqa: E402
 from ls_jax.report import overview  # noqa: E402
 from ls_jax.studies import projection  # noqa: E402
 from ls_jax.studies import registry as paper_claims  # noqa: E402
-from ls_jax.studies.common import claims  # noqa: E402
+from ls_jax.studies.common import claims, tables  # noqa: E402
 from ls_jax.studies.common import records as results  # noqa: E402
-from ls_jax.studies.distillation import records as distillation_records  # noqa: E402
 from ls_jax.studies.distillation import tables as distillation_tables  # noqa: E402
 
 RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the paper)
@@ -46,41 +45,45 @@ def table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
 
 
-def cell(record: results.Record, scale: float = 1.0, digits: int = 2) -> str:
-    """Mean ± standard deviation over seeds."""
-    return f"{scale * record['mean']:.{digits}f} ± {scale * record['std']:.{digits}f}"
+def only(records: Sequence[results.Record]) -> results.Record:
+    """The one record that there is.
+
+    Raises:
+        ValueError: there are several, or none.
+    """
+    record, = records
+    return record
 
 
 def accuracy() -> Iterator[tuple[str, ...]]:
     """One row a run: accuracy, NLL and spread ratio without and with smoothing, and the paired difference."""
     for folder, (name, _, split, paper) in RUNS.items():
         records = results.read(HERE / folder)
-        pair = lambda study, quantity, **more: [results.select(
-            records, study=study, quantity=quantity, split=split, alpha=alpha, **more)[0] for alpha in (0.0, 0.1)]
+        pair = lambda study, quantity, **more: [only(results.select(
+            records, study=study, quantity=quantity, kind=results.VALUE, split=split, alpha=alpha, **more)) for alpha in (0.0, 0.1)]
         accuracy, nll = pair("accuracy", "accuracy"), pair("accuracy", "nll")
         spread = pair("projection", "spread ratio", classes=projection.ALL)
-        difference, = results.select(records, study="accuracy", quantity="accuracy difference", split=split, alpha=0.1)
-        low, high = difference["interval"]
-        yield (f"[{name}]({link(folder)})", f"{split}, {accuracy[0]['examples']:,}", cell(accuracy[0], 100), cell(accuracy[1], 100),
-               f"{100 * difference['mean']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]",
-               f"{cell(nll[0], digits=3)} → {cell(nll[1], digits=3)}", f"{cell(spread[0])} → {cell(spread[1])}", paper)
+        difference = only(results.select(records, study="accuracy", quantity="accuracy", kind=results.DIFFERENCE, split=split, alpha=0.1))
+        text = tables.mean_std
+        yield (f"[{name}]({link(folder)})", f"{split}, {accuracy[0].extra['examples']:,}", text(accuracy[0], ".2f", 100),
+               text(accuracy[1], ".2f", 100), tables.difference(difference, scale=100),
+               f"{text(nll[0], '.3f')} → {text(nll[1], '.3f')}", f"{text(spread[0], '.2f')} → {text(spread[1], '.2f')}", paper)
 
 
 def calibration() -> Iterator[tuple[str, ...]]:
     """One row a run and smoothing, in the order of the paper's Table 3: expected calibration error of 15 bins."""
     for folder, (name, _, split, _) in RUNS.items():
-        records = [record for record in results.select(results.read(HERE / folder), study="calibration", split=split)
-                   if "baseline_alpha" not in record]
+        records = results.select(results.read(HERE / folder), study="calibration", split=split, kind=results.VALUE)
         if not records:
             continue  # run before the study was there
         hard = results.select(records, quantity="ece", alpha=0.0)[0]
         regime = results.select(records, quantity="overconfidence", alpha=0.0)[0]
         temperature = results.select(records, quantity="temperature", alpha=0.0)[0]  # the first is fitted on other examples
         scaled = results.select(records, quantity="scaled ece", alpha=0.0)[0]
-        smoothed = ", ".join(f"{record['mean']:.3f} / {record['alpha']:g}" for record in results.select(records, quantity="ece")
-                             if record["alpha"] > 0)
-        yield (f"[{name}]({link(folder)})", split, f"{hard['mean']:.3f}", f"{scaled['mean']:.3f} / {temperature['mean']:.2f}",
-               smoothed, f"{regime['mean']:+.3f}, {regime['regime']}")
+        smoothed = ", ".join(f"{record.mean:.3f} / {record.hyper['alpha']:g}" for record in results.select(records, quantity="ece")
+                             if record.hyper["alpha"] > 0)
+        yield (f"[{name}]({link(folder)})", split, f"{hard.mean:.3f}", f"{scaled.mean:.3f} / {temperature.mean:.2f}",
+               smoothed, f"{regime.mean:+.3f}, {regime.extra['regime']}")
 
 
 def translation() -> Iterator[tuple[str, ...]]:
@@ -98,10 +101,9 @@ def translation() -> Iterator[tuple[str, ...]]:
             ("ECE with the temperature fitted on validation, 4,663 tokens", 1, 3,
              dict(study="calibration", quantity="scaled ece", split="test", fitted_on="validation"), f"{CALIBRATION[WMT].scaled} →")]
     for name, scale, digits, where, printed in rows:
-        of = lambda alpha, where=where: results.select(records, alpha=alpha, **where)[0]
-        difference = results.select(records, alpha=0.1, **{**where, "quantity": where["quantity"] + " difference"})[0]
-        mean, low, high = (f"{scale * each:+.{digits}f}" for each in (difference["mean"], *difference["interval"]))
-        yield name, cell(of(0.0), scale, digits), cell(of(0.1), scale, digits), f"{mean} [{low}, {high}]", printed
+        of = lambda alpha, kind=results.VALUE, where=where: results.select(records, alpha=alpha, kind=kind, **where)[0]
+        yield (name, *(tables.mean_std(of(alpha), f".{digits}f", scale) for alpha in (0.0, 0.1)),
+               tables.difference(of(0.1, results.DIFFERENCE), f"+.{digits}f", scale), printed)
 
 
 def claimed() -> Iterator[tuple[str, ...]]:
@@ -118,7 +120,7 @@ def claimed() -> Iterator[tuple[str, ...]]:
         for folder, claims_of_run in found.items():
             findings = claims_of_run.get(name, [])
             for verdict in VERDICTS:
-                here = [finding for finding in findings if finding["verdict"] == verdict]
+                here = [finding for finding in findings if finding.verdict == verdict]
                 if here:
                     everywhere = len(here) == len(findings)
                     cells[verdict].append(shorts[folder] + ("" if everywhere else f" ({places(here, findings)})"))
@@ -140,25 +142,24 @@ def verdicts() -> Iterator[tuple[str, ...]]:
                 for finding in findings:
                     unit = paper_claims.CLAIMS[name].unit
                     value = "{:+.2f} [{:+.2f}, {:+.2f}]" + (" points" if unit < 1 else "")
-                    numbers = (finding["difference"], *(finding["interval"] or (float("nan"),) * 2))
+                    numbers = (finding.difference, *(finding.interval or (float("nan"),) * 2))
                     yield (name, f"[{folder}]({folder}/README.md)", place(finding, full=True),
                            value.format(*(number / unit for number in numbers)), claims.sentence(finding))
 
 
 def place(finding: claims.Finding, full: bool = False) -> str:
     """Where a finding is from: split, smoothing, temperature; in short without what most findings share."""
-    split = {"train": "training"}.get(finding["split"], "held out")
-    alpha = f"α = {finding['alpha']:g}"
+    split, alpha = {"train": "training"}.get(finding.split, "held out"), finding.smoothing
     hyper = [f"{field.replace('temperature', 'T')} = {value:g}" if isinstance(value, float) else f"{field} {value}"
-             for field, value in finding["hyper"].items()]
+             for field, value in finding.where.items()]
     return ", ".join([split, alpha, *hyper] if full else [*(["training"] if split == "training" else []), *(hyper or [alpha])])
 
 
 def places(here: list[claims.Finding], among: list[claims.Finding]) -> str:
     """`place` of some findings among all of a claim; where these differ by one number only, its values: "T = 2, 3"."""
-    numbers = lambda finding: {"α": finding["alpha"], **finding["hyper"]}
+    numbers = lambda finding: {"α": finding.alpha, **finding.where}
     varying = [name for name in numbers(among[0]) if len({numbers(finding).get(name) for finding in among}) > 1]
-    if len(varying) != 1 or len({finding["split"] for finding in among}) > 1:
+    if len(varying) != 1 or len({finding.split for finding in among}) > 1:
         return ", ".join(map(place, here))
     return f"{varying[0].replace('temperature', 'T')} = {', '.join(f'{numbers(finding)[varying[0]]:g}' for finding in here)}"
 
@@ -168,7 +169,7 @@ def distillation() -> Iterator[tuple[str, ...]]:
     folder = "mnist_distill"
     if (HERE / folder / "results.json").exists():
         records = results.read(HERE / folder)
-        _, _, *rows = distillation_tables.errors(records, distillation_records.held_out(records), mnist=True)
+        _, _, *rows = distillation_tables.errors(records, results.held_out(records, "accuracy"), mnist=True)
         yield from rows
 
 
@@ -193,7 +194,7 @@ def link(folder: str) -> str:
     return f"results/{folder}/README.md"
 
 
-def tables() -> dict[str, str]:
+def contents() -> dict[str, str]:
     """The tables by the names of their marks."""
     return {
         "paper": table(("in the paper", "what it shows", "measured here", "configured, not yet run"), paper()),
@@ -216,9 +217,9 @@ FILES = {"README.md": README, "README.zh-CN.md": README, "results/README.md": ("
 
 def filled(text: str, names: Sequence[str]) -> str:
     """A page with the tables of these names as the records have them now."""
-    contents = tables()
+    filling = contents()
     for name in names:
-        fill = lambda mark: f"{mark[1]}{contents[name]}\n{mark[2]}"
+        fill = lambda mark: f"{mark[1]}{filling[name]}\n{mark[2]}"
         text, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", fill, text, flags=re.DOTALL)
         if count != 1:
             raise SystemExit(f"the page needs one mark <!-- {name} -->, followed by <!-- end -->")

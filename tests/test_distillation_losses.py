@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from ls_jax import losses
+from tests.distilled import distilled
 
 LABELS = jnp.array([0, 3, 2, 9])
 
@@ -26,7 +27,7 @@ def test_gradients_equal_an_independent_form_in_pytorch(logits, beta, teacher_te
     divergence = functional.kl_div(functional.log_softmax(student / temperature, -1), functional.softmax(teacher / teacher_temperature, -1),
                                    reduction="batchmean")
     ((1 - beta) * functional.cross_entropy(student, labels) + beta * divergence).backward()
-    gradient = jax.grad(lambda z: losses.distillation_loss(z, logits[1], LABELS, beta, teacher_temperature, temperature).mean())(logits[0])
+    gradient = jax.grad(lambda z: distilled(z, logits[1], LABELS, beta, teacher_temperature, temperature).mean())(logits[0])
     np.testing.assert_allclose(gradient, student.grad.numpy(), atol=1e-6)
 
 
@@ -45,7 +46,7 @@ def test_at_high_temperature_it_matches_logits(logits):
     limit = jax.grad(lambda z: losses.logit_matching(z, teacher).sum())(student)
     errors = []
     for temperature in (10.0, 30.0, 90.0):
-        soft = jax.grad(lambda z, t=temperature: losses.distillation_loss(z, teacher, LABELS, 1.0, t, t).sum())(student)
+        soft = jax.grad(lambda z, t=temperature: distilled(z, teacher, LABELS, 1.0, t, t).sum())(student)
         errors.append(np.abs(10 * temperature**2 * soft - limit).max() / np.abs(limit).max())
     assert errors[0] > errors[1] > errors[2] and errors[2] < 0.04
 
@@ -59,9 +60,9 @@ def test_terms_are_sums_over_classes():
 
 
 def test_a_student_distilled_from_itself_stays(logits):
-    gradient = jax.grad(lambda z: losses.distillation_loss(z, logits[0], LABELS, 1.0, 1.0).sum())(logits[0])
+    gradient = jax.grad(lambda z: distilled(z, logits[0], LABELS, 1.0, 1.0).sum())(logits[0])
     np.testing.assert_allclose(gradient, 0, atol=1e-6)
-    assert np.abs(jax.grad(lambda z: losses.distillation_loss(z, logits[0], LABELS, 1.0, 2.0).sum())(logits[0])).max() > 0.01
+    assert np.abs(jax.grad(lambda z: distilled(z, logits[0], LABELS, 1.0, 2.0).sum())(logits[0])).max() > 0.01
 
 
 def test_control_keeps_the_labels_probability_and_no_dark_knowledge(logits):
@@ -77,4 +78,4 @@ def test_control_keeps_the_labels_probability_and_no_dark_knowledge(logits):
 def test_a_teacher_that_gives_the_smoothed_targets_is_smoothing(logits):
     teacher = jnp.log(losses.smooth_labels(LABELS, 10, 0.3))
     expected = optax.softmax_cross_entropy(logits[0], optax.smooth_labels(jax.nn.one_hot(LABELS, 10), 0.3))
-    np.testing.assert_allclose(losses.distillation_loss(logits[0], teacher, LABELS, 1.0, 1.0), expected, rtol=1e-5)
+    np.testing.assert_allclose(distilled(logits[0], teacher, LABELS, 1.0, 1.0), expected, rtol=1e-5)

@@ -92,6 +92,15 @@ def test_a_field_of_another_source_is_refused(name, more, message):
         data.check(ml_collections.ConfigDict({"name": name, "dir": None, **more}))
 
 
+def test_a_model_without_fields_and_a_module_that_is_no_source_are_told(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "mine", Field)
+    with pytest.raises(InvalidField, match="model 'mine': Field has no FIELDS; declare there what it takes of config.model"):
+        models.fields("mine")
+    monkeypatch.setattr(sources, "SOURCES", ("ls_jax.data.noise", *sources.SOURCES))
+    with pytest.raises(TypeError, match="ls_jax.data.noise is no Source: it lacks NAMES, FIELDS, owns, check, load"):
+        sources.every()
+
+
 def test_two_sources_cannot_mean_two_things_by_one_field(monkeypatch):
     monkeypatch.setattr(sources.every()[0], "FIELDS", {"image_size": Field(3, "another thing")})
     with pytest.raises(ValueError, match="config.data.image_size is declared twice, and differently"):

@@ -3,11 +3,13 @@ import inspect
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
 
 from ls_jax import losses
+from tests.distilled import distilled
 
 LABELS = jnp.array([0, 3, 2, 9])
 
@@ -71,11 +73,32 @@ def test_large_logits_stay_finite():
     assert losses.cross_entropy(logits, jnp.array([0, 0])).tolist() == [0.0, 2e4]
 
 
-def test_distillation_loss_is_the_written_formula(logits):
+def test_distillation_is_the_written_formula(logits):
     teacher = 2 * jax.random.normal(jax.random.key(1), (4, 10))
     expected = (0.3 * optax.softmax_cross_entropy(logits, jax.nn.one_hot(LABELS, 10))
                 + 0.7 * optax.softmax_cross_entropy(logits / 2.0, jax.nn.softmax(teacher / 4.0)))
-    np.testing.assert_allclose(losses.distillation_loss(logits, teacher, LABELS, 0.7, 4.0, 2.0), expected, rtol=1e-5)
+    np.testing.assert_allclose(distilled(logits, teacher, LABELS, 0.7, 4.0, 2.0), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_term_that_is_off_is_exactly_nothing(logits, name, masked):
+    """Neither the loss nor its gradient differs from cross-entropy's in the last bit."""
+    given = logits.at[0, 4].set(-jnp.inf) if masked else logits
+    plain = lambda z: losses.cross_entropy(z, LABELS, masked=masked)
+    off = {scalar: jnp.float32(each.off) for scalar, each in losses.LOSSES[name].scalars.items()}
+    with_term = lambda z: losses.loss(losses.Examples(z, LABELS, logits[::-1], masked=masked), off, (name,))
+    np.testing.assert_array_equal(with_term(given), plain(given))
+    np.testing.assert_array_equal(jax.grad(lambda z: with_term(z).sum())(given), jax.grad(lambda z: plain(z).sum())(given))
+
+
+def test_terms_add_and_a_share_is_of_their_sum(logits):
+    teacher, strengths = logits[::-1], {"alpha": 0.2, "beta": 0.6, "temperature": 2.0}
+    labels_loss = losses.smoothed_cross_entropy(logits, LABELS, 0.2)
+    soft = losses.soft_cross_entropy(logits, jax.nn.softmax(teacher / 2))
+    np.testing.assert_allclose(losses.loss(losses.Examples(logits, LABELS, teacher), strengths), 0.4 * labels_loss + 0.6 * soft, rtol=1e-5)
+    np.testing.assert_array_equal(losses.loss(losses.Examples(logits, LABELS), strengths), labels_loss)  # without a teacher
+    assert losses.used(["seed", "alpha"]) == ("label_smoothing",) and losses.used(["seed"]) == ()
 
 
 def test_unknown_convention_is_named():
@@ -122,9 +145,9 @@ def test_distillation_runs_over_the_classes_that_exist(logits):
     masked, masked_teacher = np.full((2, 4, 10), -np.inf, np.float32)
     masked[:, kept], masked_teacher[:, kept] = np.asarray(logits)[:, kept], teacher[:, kept]
     original, control = kept[labels], 1.0
-    both = lambda z, t, y: losses.distillation_loss(z, t, y, 0.7, 4.0) + losses.logit_matching(z, t)
+    both = lambda z, t, y: distilled(z, t, y, 0.7, 4.0) + losses.logit_matching(z, t)
     for of_teacher in (masked_teacher, teacher):
-        terms = lambda z, t=of_teacher: losses.distillation_loss(z, t, original, 0.7, 4.0) + losses.logit_matching(z, t)
+        terms = lambda z, t=of_teacher: distilled(z, t, original, 0.7, 4.0) + losses.logit_matching(z, t)
         expected, slope = jax.value_and_grad(lambda z: both(z, teacher[:, kept], labels).sum())(jnp.asarray(logits)[:, kept])
         found, gradient = jax.value_and_grad(lambda z, terms=terms: terms(z).sum())(jnp.asarray(masked))
         np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -171,8 +194,8 @@ def test_labels_of_every_integer_type(dtype):
     for given in [labels.astype(dtype), *([jnp.asarray(labels.astype(dtype))] if not dtype.startswith(">") else [])]:
         np.testing.assert_array_equal(losses.smooth_labels(given, classes, 0.1), losses.smooth_labels(labels, classes, 0.1))
         np.testing.assert_array_equal(losses.smoothed_cross_entropy(logits, given, 0.1), losses.smoothed_cross_entropy(logits, labels, 0.1))
-        np.testing.assert_array_equal(losses.distillation_loss(logits, logits, given, 0.5, 2.0),
-                                      losses.distillation_loss(logits, logits, labels, 0.5, 2.0))
+        np.testing.assert_array_equal(distilled(logits, logits, given, 0.5, 2.0),
+                                      distilled(logits, logits, labels, 0.5, 2.0))
 
 
 def test_small_labels_of_many_classes():
@@ -200,7 +223,7 @@ def test_a_label_outside_the_classes_gives_nan(logits, label):
                 assert np.isnan(found).tolist() == [False, True, False, False]
             assert np.isnan(losses.smooth_labels(given, 10, 0.1, convention)).any(axis=1).tolist() == [False, True, False, False]
         assert np.isnan(losses.cross_entropy(logits, given)).tolist() == [False, True, False, False]
-        assert np.isnan(losses.distillation_loss(logits, logits, given, 1.0, 2.0)).tolist() == [False, True, False, False]
+        assert np.isnan(distilled(logits, logits, given, 1.0, 2.0)).tolist() == [False, True, False, False]
 
 
 @pytest.mark.parametrize("convention", losses.CONVENTIONS)
@@ -238,9 +261,10 @@ def test_smoothed_losses_are_to_the_bit_those_without_small_units(logits):
 
 @pytest.mark.parametrize("name,more", [("cross_entropy", {}), ("cross_entropy", {"masked": False}),
                                        ("smoothed_cross_entropy", {"alpha": 0.1}), ("soft_targets", {"temperature": 2.0})])
-def test_labels_of_another_shape_and_masked_arrays_are_refused_by_name(name, more):
+def test_labels_of_another_shape_and_masked_arrays_are_refused_by_name(name, more, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' own check of shapes
     logits = np.zeros((3, 4), np.float32)
-    loss = lambda logits, labels: inspect.unwrap(getattr(losses, name))(logits, labels, **more)  # without the tests' check of shapes
+    loss = lambda logits, labels: getattr(losses, name)(logits, labels, **more)
     for labels in (np.array(1), 1, np.zeros(2, int), np.zeros((1, 3), int), np.zeros(1, int)):
         with pytest.raises(ValueError, match=r"^labels have shape .*, and \(3,\) goes with logits of shape \(3, 4\)$"):
             loss(logits, labels)

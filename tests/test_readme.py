@@ -1,6 +1,5 @@
-"""What the README says: its tables are those of the records, its code runs, its commands name what there is."""
+"""What the pages say: the README's tables are those of the records, its code runs, links and commands name what there is."""
 import importlib.util
-import math
 import pathlib
 import re
 
@@ -9,6 +8,7 @@ import pytest
 
 from ls_jax.modes import analyze
 from ls_jax.studies.common import records as results
+from tests.test_imports import ORDER
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,9 +26,17 @@ def test_tables_are_those_of_the_records():
         assert table.filled(page.replace(page.split("<!-- ")[1], changed), names) == page
 
 
-def test_links_and_configs_are_there():
-    linked = re.findall(r"\]\(((?!http)[^)#]+)\)", README + CHINESE) + re.findall(r"configs/\w+\.py", README + CHINESE)
-    assert len(linked) > 10 and not [path for path in linked if not (ROOT / path).exists()]
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/adding.md", "results/README.md"])
+def test_links_and_configs_are_there(page):
+    text, folder = (ROOT / page).read_text(), (ROOT / page).parent
+    linked = [folder / path for path in re.findall(r"\]\(((?!http)[^)#]+)\)", text)]
+    named = [] if page == "docs/adding.md" else [ROOT / path for path in re.findall(r"\bconfigs/\w+\.py", text)]  # it writes one
+    assert linked and not [path for path in linked + named if not path.exists()]
+
+
+def test_the_houses_order_is_that_of_the_imports():
+    rows = re.findall(r"^\| `(\w+)(?:\.py|/)`", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert rows == sorted(rows, key=ORDER.index) and {name for name in ORDER if (ROOT / "ls_jax" / name).is_dir()} <= set(rows)
 
 
 @pytest.mark.parametrize("part", [
@@ -53,54 +61,9 @@ def test_export_from_pytorch(tmp_path, monkeypatch):
     accuracy, = results.select(results.read(tmp_path / "out"), study="accuracy", quantity="accuracy")
     with torch.no_grad():
         right = torch.cat([head(backbone(x)).argmax(-1) == y for x, y in loader])
-    assert accuracy["mean"] == pytest.approx(right.double().mean().item())
-    assert {record["study"] for record in results.read(tmp_path / "out")} == {
+    assert accuracy.mean == pytest.approx(right.double().mean().item())
+    assert {record.study for record in results.read(tmp_path / "out")} == {
         "accuracy", "projection", "calibration", "representation"}
-
-
-def test_adding_a_network(tmp_path):
-    import jax.numpy as jnp
-    from flax import nnx
-
-    from ls_jax import config as configs
-    from ls_jax import models
-    from ls_jax.modes import experiment
-    config = configs.default()
-    config.update(steps=3, batch_size=16, model=dict(name="linear"))
-    config.sweep.seed, config.evaluate.train_examples, config.log.tensorboard = (0,), 100, False
-    try:
-        exec(snippet("ls_jax/models/linear.py"), {"math": math, "nnx": nnx, "jnp": jnp, "Output": models.Output, "MODELS": models.MODELS})
-        experiment.run(config, tmp_path)
-    finally:
-        models.MODELS.pop("linear", None)
-    assert results.select(results.read(tmp_path), study="projection") and (tmp_path / "report.html").exists()
-
-
-def test_adding_a_data_set():
-    from ls_jax.data import Dataset, Split
-    names = {"np": np, "Dataset": Dataset, "Split": Split}
-    exec(snippet("ls_jax/data/stripes.py"), names)
-    stripes = names["load"]()
-    assert stripes.splits["train"].images.shape == (400, 8, 8, 1) and len(stripes.splits["test"]) == 100
-    along = {label: np.ptp(stripes.splits["test"].images[stripes.splits["test"].labels == label], axis=2).max() for label in (0, 1)}
-    assert along[0] == 0 and along[1] > 0  # horizontal stripes are constant along a row
-
-
-def test_adding_a_study(tmp_path):
-    from scipy.special import log_softmax
-
-    from ls_jax.studies.common import claims
-    from ls_jax.workdir import predictions
-    names = {"np": np, "log_softmax": log_softmax, "predictions": predictions, "results": results, "claims": claims}
-    exec(snippet("ls_jax/studies/entropy.py"), names)
-    assert names["entropy"](np.zeros(4)) == pytest.approx(np.log(4))
-    rows = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.1) for seed in (0, 1)]
-    for member, row in enumerate(rows):  # smoothed networks that hardly tell the classes apart
-        logits = np.random.default_rng(row["seed"]).normal(0, 5 if row["alpha"] == 0 else 0.1, (50, 3)).astype(np.float32)
-        predicted = predictions.Predictions(logits, logits, np.zeros(50, np.int32), np.arange(50))
-        predictions.save(tmp_path, "test", member, predicted, {"kernel": np.eye(3), "bias": np.zeros(3)}, ("a", "b", "c"))
-    finding, = names["CLAIMS"]["predictions are less certain"].check(names["run"](tmp_path, rows))
-    assert finding["verdict"] == "holds" and finding["n"] == 2
 
 
 def test_messages_are_those_of_the_code():
@@ -110,9 +73,3 @@ def test_messages_are_those_of_the_code():
     words = {text: [part for part in re.split(r"\.\.\.|DIR|[=(]?\d+\b|'\w+'|[(),:;?]", text) if len(part.split()) > 2] for text in quoted}
     missing = {text: part for text, parts in words.items() for part in parts if part.strip() not in code}
     assert len(quoted) > 7 and not missing
-
-
-def snippet(first):
-    """The README's block of Python that begins with this file's name."""
-    found, = re.findall(rf"```python\n(# {re.escape(first)}.*?)```", README, re.DOTALL)
-    return found

@@ -1,7 +1,7 @@
 """A batch, as a step is given it."""
 from typing import NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Int, UInt8
 
 from ls_jax.data.text.tokens import Tokens
 
@@ -11,7 +11,6 @@ class Batch(NamedTuple):
     inputs: UInt8[Array, "batch height width channels"] | Tokens
     labels: Int[Array, " batch *tokens"]
     ids: Int[Array, " batch"]
-    teacher_logits: Float[Array, "batch classes"] | None = None
 
     @property
     def counted(self) -> Bool[Array, "batch tokens"] | None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from ls_jax.data import Split, TextSplit
 from ls_jax.data.batch import Batch
@@ -43,14 +43,6 @@ def counted(arrays: Any, ids: Int[np.ndarray, " batch"]) -> Bool[np.ndarray, " b
 def ids(given: Any) -> Int[Array, "..."]:
     """The example ids of what a program is given."""
     return given.ids if isinstance(given, Batch) else given
-
-
-def batch(arrays: Any, hyper: Any, given: Any, asked: Float[Array, "batch classes"] | None = None) -> Batch:
-    """`gather`, with the teacher's logits for a student, the member of this `training.state.Hyper`: those it was asked for, or the
-    kept ones, a third array."""
-    of_split = 1 if streamed(arrays) else 2
-    kept, batch = arrays[of_split:], gather(arrays[:of_split], given)
-    return batch._replace(teacher_logits=kept[0][hyper.distillation.teacher, batch.ids] if kept else asked)
 
 
 def gather(arrays: Any, given: Any) -> Batch:

@@ -16,6 +16,7 @@ import platform
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 from ls_jax import cache
 
@@ -35,7 +36,9 @@ CANDIDATES = {
 }
 OTHERS = (DEFAULT, NO_REDUCTIONS, NO_CONVOLUTIONS, NOTHING)  # of every other network
 
+_JAX_WAS_THERE = "jax" in sys.modules  # before this module, so that a program may have used it
 PATIENCE = 2    # seconds until a line says what takes so long
+FAILED = "the test itself failed"
 LONGEST = 300   # seconds after which a test that has not ended has failed
 
 
@@ -47,7 +50,7 @@ def be_safe() -> None:
     """
     if _started():
         _warn_if_wrong(_wrong_here())
-    elif FLAG not in os.environ.get("XLA_FLAGS", "") and _known(NOTHING):
+    elif not _is_set(os.environ.get("XLA_FLAGS", "")) and _known(NOTHING):
         _set(NOTHING)
 
 
@@ -62,7 +65,7 @@ def choose_flags(network: str | None = None) -> None:
     """
     if _started():
         _warn_if_wrong(_wrong_here())
-    elif FLAG in _users_flags():
+    elif _is_set(_users_flags()):
         _warn_if_wrong(_tested(_users_flags()))
     elif _on_cpu():
         for value in filter(_known, CANDIDATES.get(network, OTHERS)):
@@ -75,9 +78,18 @@ def choose_flags(network: str | None = None) -> None:
 def outcome() -> dict[str, str]:
     """{"XLA_FLAGS", "patterns"}: the flags, and whether the patterns came out "right", "wrong: NAMES" or were "not tested"."""
     flags = os.environ.get("XLA_FLAGS", "")
-    wrong = _OUTCOMES[flags] if flags in _OUTCOMES else _wrong_here() if _started() else None
+    if _started() and (_JAX_WAS_THERE or flags not in _OUTCOMES):  # then XLA may have read other flags, before these were set
+        _warn_if_wrong(_wrong_here())
+        wrong = _wrong_here()
+    else:
+        wrong = _OUTCOMES.get(flags)
     return {"XLA_FLAGS": flags,
             "patterns": "not tested" if wrong is None else f"wrong: {', '.join(wrong)}" if wrong else "right"}
+
+
+def _is_set(flags: str) -> bool:
+    """Whether these flags hold a value of ours to choose, or are XLA's other form, the name of a file with flags, which is left alone."""
+    return FLAG in flags or not flags.startswith(("-", " ")) and flags != ""
 
 
 def _users_flags() -> str:
@@ -125,14 +137,15 @@ def _tested(flags: str) -> list[str]:
     if flags not in _OUTCOMES:
         file = cache.directory() / "cpu_flags" / f"{_fingerprint(flags)}.json"
         try:
-            _OUTCOMES[flags] = json.loads(file.read_text(encoding="utf-8"))["wrong"]
-        except (OSError, ValueError, LookupError, TypeError):
+            _OUTCOMES[flags] = _names(json.loads(file.read_text(encoding="utf-8"))["wrong"])
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             _OUTCOMES[flags] = _compute(flags, file)
     return _OUTCOMES[flags]
 
 
 def _compute(flags: str, file: pathlib.Path) -> list[str]:
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}  # JAX_DISABLE_JIT, for one
+    environment = {**inherited, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
     program = pathlib.Path(__file__).with_name("patterns.py")
     with subprocess.Popen([sys.executable, "-P", str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                           text=True, env=environment) as child:
@@ -146,11 +159,19 @@ def _compute(flags: str, file: pathlib.Path) -> list[str]:
                 child.kill()
                 output, errors = "", f"no answer within {LONGEST} s"
     try:
-        wrong = json.loads(output)
-    except ValueError:  # it was killed, or aborted: what happens once need not happen again, so this is not kept
-        return [f"the test itself failed ({errors.strip().splitlines()[-1] if errors.strip() else f'status {child.returncode}'})"]
+        wrong = _names(json.loads(output))
+    except (ValueError, TypeError):  # it was killed, or aborted: what happens once need not happen again, so this is not kept
+        lines = errors.strip().splitlines() or [f"status {child.returncode}"]
+        return [f"{FAILED} ({next((line for line in lines if 'Unknown flag' in line), lines[-1]).strip()})"]
     _keep(file, {"flags": flags, "wrong": wrong, "jaxlib": _version(), "processor": _processor()[0]})
     return wrong
+
+
+def _names(value: Any) -> list[str]:
+    """A list of names, as the test prints it and the cache keeps it; TypeError for anything else."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"not a list of names: {value!r}")
+    return value
 
 
 def _keep(file: pathlib.Path, content: dict) -> None:
@@ -223,7 +244,10 @@ def _warn_if_wrong(wrong: list[str] | None) -> None:
     if not wrong:
         return
     flags = os.environ.get("XLA_FLAGS", "")
-    remedy = ("call ls_jax.setup() before JAX's first array" if _started() and FLAG not in _users_flags() else
-              f"take --{FLAG} out of XLA_FLAGS" if FLAG in _users_flags() else "install another jaxlib, such as 0.10.1")
+    if wrong[0].startswith(FAILED):
+        _warn(f"whether XLA computes right on this processor with jaxlib {_version()} and XLA_FLAGS={flags!r} is not known: {wrong[0]}")
+        return
+    remedy = ("call ls_jax.setup() before JAX's first array" if _started() and not _is_set(_users_flags()) else
+              f"take --{FLAG} out of XLA_FLAGS" if _is_set(_users_flags()) else "install another jaxlib, such as 0.10.1")
     _warn(f"XLA computes wrong on this processor with jaxlib {_version()} and XLA_FLAGS={flags!r} ({', '.join(wrong)}), so no result can "
           f"be trusted: {remedy}")

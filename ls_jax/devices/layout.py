@@ -67,30 +67,45 @@ class Layout:
         return jax.jit(f, out_shardings=NamedSharding(self.mesh, meshes.MEMBER))
 
 
-def over_mesh(f: Callable, layout: Layout, in_specs: tuple[P, ...], out_specs: Any, donate: tuple[int, ...] = ()) -> Callable:
+def over_mesh(f: Callable, layout: Layout, in_specs: tuple[P, ...], out_specs: Any, donate: tuple[int, ...] = ()) -> "SweepProgram":
     """Run `f`, written for one member on one shard, for a whole sweep: the only place that adds the two axes.
 
-    Arguments whose spec names 'member' are lists of slots, the others are plain; results are lists of slots. Returns a
-    function of the same arguments; `donate`d ones are consumed. Its attributes `program` and `lower` run
-    and lower one slot.
+    Arguments whose spec names 'member' are lists of slots, the others are plain; any may be None. `donate`d ones are consumed.
     """
     axes = tuple(0 if "member" in tuple(spec) else None for spec in in_specs)
-    program = jax.jit(meshes.map_shards(_members(f, axes, layout.strategy), layout.mesh, in_specs, out_specs),
-                      donate_argnums=donate)
+    jitted = jax.jit(meshes.map_shards(_members(f, axes, layout.strategy), layout.mesh, in_specs, out_specs), donate_argnums=donate)
+    return SweepProgram(jitted, axes, layout.slots, in_turn=jax.default_backend() == "cpu" and layout.mesh.size > 1)
 
-    # On a CPU, programs in flight together take each other's threads, and their collectives wait for ever.
-    in_turn = jax.default_backend() == "cpu" and layout.mesh.size > 1
 
-    def one_slot(*arguments):
-        result = program(*arguments)
-        return jax.block_until_ready(result) if in_turn else result
+@dataclasses.dataclass(frozen=True)
+class SweepProgram:
+    """A function of one member on one shard, compiled for a whole sweep; see `over_mesh`.
 
-    def run(*arguments):
-        return [one_slot(*(argument if axis is None else argument[slot] for argument, axis in zip(arguments, axes)))
-                for slot in range(layout.slots)]
+    Attributes:
+        jitted: what runs for one slot.
+        axes: of each argument 0 where it is a list of slots, None where it is the same for all.
+        slots: how many there are.
+        in_turn: whether to wait for each: on a CPU, programs in flight together take each other's threads, and their collectives wait
+            for ever.
+    """
+    jitted: Any
+    axes: tuple[int | None, ...]
+    slots: int
+    in_turn: bool
 
-    run.program, run.lower = one_slot, program.lower
-    return run
+    def __call__(self, *arguments: Any) -> list[Any]:
+        """The results of all slots."""
+        of = lambda slot: (argument if axis is None or argument is None else argument[slot] for argument, axis in zip(arguments, self.axes))
+        return [self.one_slot(*of(slot)) for slot in range(self.slots)]
+
+    def one_slot(self, *arguments: Any) -> Any:
+        """The result of one slot, of whose arguments none is a list."""
+        result = self.jitted(*arguments)
+        return jax.block_until_ready(result) if self.in_turn else result
+
+    def lower(self, *arguments: Any) -> Any:
+        """`jax.jit`'s lowering of what runs for one slot."""
+        return self.jitted.lower(*arguments)
 
 
 def _members(f: Callable, axes: tuple[int | None, ...], strategy: str) -> Callable:

@@ -21,7 +21,7 @@ def wrong() -> list[str]:
     found = []
     optimizations = jax.config.values["jax_disable_most_optimizations"]
     try:
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.disable_jit(False), jax.transfer_guard("allow"):
             for without in (False, True):
                 jax.config.update("jax_disable_most_optimizations", without)
                 found += [name for name, *pattern in _patterns() if not _right(*pattern)]

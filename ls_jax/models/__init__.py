@@ -98,11 +98,13 @@ def check(name: str, given: Mapping[str, Any]) -> None:
 def _load(name: str) -> type[nnx.Module]:
     if name not in MODELS:
         raise InvalidField(f"unknown model {name!r}{did_you_mean(name, MODELS)}; choose from {', '.join(MODELS)}")
-    entry = MODELS[name]
-    if not isinstance(entry, str):
-        return entry
-    module, _, attribute = entry.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
+    model = MODELS[name]
+    if isinstance(model, str):
+        module, _, attribute = model.rpartition(".")
+        model = getattr(importlib.import_module(module), attribute)
+    if not hasattr(model, "FIELDS"):
+        raise InvalidField(f"model {name!r}: {model.__name__} has no FIELDS; declare there what it takes of config.model, {{}} for nothing")
+    return model
 
 
 def head(params: dict[str, Any]) -> dict[str, jax.Array]:

@@ -7,6 +7,7 @@ numbers. Labels and index are integers of any type, the rest floats of any type,
 A class whose logit is -inf does not exist for that example, unless it is its label: it is never predicted, and its probability is 0.
 That is taken where features and kernel are left out, whose product is finite. No other number may be infinite, NaN or above float32's.
 """
+import dataclasses
 import pathlib
 import sys
 import time
@@ -22,6 +23,7 @@ from ls_jax.studies.calibration import records as calibration_records
 from ls_jax.studies.calibration import tables as calibration_tables
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common.blocks import blocks
+from ls_jax.studies.common.statistics import moments
 from ls_jax.studies.common.triples import PAPER_TRIPLES, Triple, has, resolve
 from ls_jax.version import __version__
 from ls_jax.workdir import lock, log, npz_map, predictions, replace
@@ -42,7 +44,7 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     _check_workdir(workdir)
     with lock.held(workdir):
         records = measure(file, workdir)
-        print("\n".join(f"{record['quantity']}: {record['mean']:.4f}" for record in results.select(records, study="accuracy")))
+        print("\n".join(f"{record.quantity}: {record.mean:.4f}" for record in results.select(records, study="accuracy")))
         print(calibration_tables.verdict(records, "test"))
         return report.write(workdir)
 
@@ -60,7 +62,7 @@ def measure(file: pathlib.Path, workdir: pathlib.Path) -> list[results.Record]:
               f"{', '.join(name for name in KNOWN if name in arrays)}", file=sys.stderr, flush=True)
         records = study(arrays, triples)
         kept = _keep(arrays, triples, new) if "kernel" in arrays else 0
-        log.write_json(new / "results.json", records)
+        results.write(new, records)
         log.write_json(new / "analysis.json", {
             "file": file.name, "examples": arrays["logits"].shape[0], "classes": arrays["logits"].shape[1], "triples": triples,
             "kept": kept,
@@ -83,12 +85,10 @@ def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.
         found += [("projection", quantity, value, {"classes": classes if classes == projection.ALL else list(classes)})
                   for classes, quantity, value in projection.measure_all(arrays, [*triples, None])]
     found += [("representation", quantity, value, {}) for quantity, value in representation.measure_all(arrays).items()]
-    records = [{"study": study, "quantity": quantity, "split": "test", **results.moments([value]), **more}
-               for study, quantity, value, more in found]
+    records = [results.Record(study, quantity, "test", **moments([value]), extra=more) for study, quantity, value, more in found]
     print("accuracy and projection are done; calibration reads the logits some thirty times", file=sys.stderr, flush=True)
     measured = calibration_records.measure({"alpha": 0.0, "seed": 0}, {"test": (arrays["logits"], labels)})
-    unknown = ("alpha", "seeds")  # how it was trained
-    return records + [{name: value for name, value in record.items() if name not in unknown}
+    return records + [dataclasses.replace(record, hyper={}, arm="", seeds=[])  # it is unknown how it was trained
                       for record in calibration_records.run(list(measured))]
 
 

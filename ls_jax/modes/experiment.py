@@ -19,7 +19,8 @@ from ls_jax.studies.accuracy import tables as accuracy_tables
 from ls_jax.studies.calibration import records as calibration_records
 from ls_jax.studies.calibration import tables as calibration_tables
 from ls_jax.studies.common import records as results
-from ls_jax.studies.common import triples
+from ls_jax.studies.common import tables, triples
+from ls_jax.studies.common.statistics import moments
 from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.studies.dynamics import collect as course
 from ls_jax.studies.projection import records as projection_records
@@ -153,8 +154,9 @@ def _study(this, states, workdir, taken):
     """Predict and study the states after `taken` steps; leaves predictions/ and results.json, and returns the records."""
     with replace.replacing_together(workdir, replace.RESULTS, meshes.is_primary()) as new:
         diverged = _diverged(this, states)
-        measured = list(_predict(this, states, diverged, new))
-        left_out = {record["member"] for record in diverged}
+        rows = results.arms(this.rows, this.partners)
+        left_out = {record.extra["member"] for record in diverged}
+        measured = [(split, rows[member], values) for split, member, values in _predict(this, states, left_out, new)]
         along = [] if this.config.distill else [*course.run(this, workdir, left_out, new), *transfer.run(this, states, left_out),
                                                 *translation_study.run(this, states, new, left_out)]
         damaged = _damaged(this)
@@ -162,13 +164,13 @@ def _study(this, states, workdir, taken):
             return []
         records = [*_unfinished(this, taken), *_label_noise(this), *damaged, *diverged, *accuracy_records.run(measured)]
         if this.config.distill:  # its students are studied as such, and its teachers' workdirs have the other studies
-            records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), this.rows, records,
+            records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), rows, records,
                                                 lambda member, split: predictions.features(new, split, member))
         else:
-            records += [*projection_records.run(new, this.rows, _triples(this.config, this.dataset)),
-                                *calibration_records.run(list(calibration_records.of_workdir(new, this.rows))),
-                                *representation_records.run(new, this.rows), *along]
-        log.write_json(new / "results.json", records)
+            records += [*projection_records.run(new, rows, _triples(this.config, this.dataset)),
+                                *calibration_records.run(list(calibration_records.of_workdir(new, rows))),
+                                *representation_records.run(new, rows), *along]
+        results.write(new, records)
     return records
 
 
@@ -181,8 +183,9 @@ def _present(this, records, workdir):
         if split != "train" and results.select(records, study="accuracy", split=split):
             print(accuracy_tables.table(records, split))
             print(calibration_tables.verdict(records, split) + "\n" if results.select(records, study="calibration") else "")
+    names = results.varying([results.hyper(row) for row in this.rows])
     for record in results.select(records, study="training", quantity="diverged at step"):
-        print(f"left out, since it diverged at step {record['mean']}: α={record['alpha']:g}, seed {record['seed']}")
+        print(f"left out, since it diverged at step {record.mean}: {tables.label(record, names)}, seed {record.seeds[0]}")
     for line in paper_claims.lines(records):
         print(f"claim: {line}")
     print(f"report: {reports.write(workdir, this.dataset)}")
@@ -194,35 +197,34 @@ def _triples(config, dataset):
 
 def _unfinished(this, taken):
     """After which step the networks are studied, where the training was to go on; `results.final` looks for it."""
-    return [{"study": "training", "quantity": results.UNFINISHED, "split": "train", "of_steps": this.config.steps,
-             **results.moments([taken])}] if taken < this.config.steps else []
+    return [results.Record("training", results.UNFINISHED, "train", **moments([taken]), extra={"of_steps": this.config.steps})
+            ] if taken < this.config.steps else []
 
 
 def _label_noise(this):
     """How many training labels were made wrong, where any were."""
     changed = this.dataset.changed_labels
-    return [{"study": "data", "quantity": "changed labels", "split": "train", "rate": this.config.data.label_noise,
-             "of_examples": this.examples, **results.moments([changed])}] if changed else []
+    extra = {"rate": this.config.data.label_noise, "of_examples": this.examples}
+    return [results.Record("data", "changed labels", "train", **moments([changed]), extra=extra)] if changed else []
 
 
 def _damaged(this):
     """How many pictures of each split could not be decoded, where any could not."""
     counts = {name: len(split.damaged()) for name, split in this.dataset.splits.items() if isinstance(split, Pictures)}
-    return [{"study": "data", "quantity": "damaged pictures", "split": name, **results.moments([count])}
-            for name, count in counts.items() if count]
+    return [results.Record("data", "damaged pictures", name, **moments([count])) for name, count in counts.items() if count]
 
 
 def _diverged(this, states):
     """A record for each member whose training diverged: it is left out of every study."""
     steps = meshes.fetch(this.layout.join([state.diverged for state in states]))
-    return [{"study": "training", "quantity": "diverged at step", "split": "train", "member": member, **row, "n": 1,
-             "mean": int(step), "std": None, "values": [int(step)]}
-            for member, (row, step) in enumerate(zip(this.rows, steps, strict=True)) if step >= 0]
+    rows = results.arms(this.rows, this.partners)
+    return [results.Record("training", "diverged at step", "train", n=1, mean=int(step), std=None, values=[int(step)],
+                           hyper=results.hyper(row), arm=row["arm"], seeds=[row["seed"]], extra={"member": member})
+            for member, (row, step) in enumerate(zip(rows, steps, strict=True)) if step >= 0]
 
 
-def _predict(this, states, diverged, workdir):
-    """Predict every split, keep the predictions, and yield (split, hyper-parameters, measures) of each healthy member."""
-    left_out = {record["member"] for record in diverged}
+def _predict(this, states, left_out, workdir):
+    """Predict every split, keep the predictions, and yield (split, member, measures) of each healthy member."""
     weights = [state.ema if this.config.optimizer.ema else state.params for state in states]
     heads = meshes.fetch(this.layout.join([models.head(tree) for tree in weights]))
     save = lambda name, member, predicted, folder: predictions.save(
@@ -240,7 +242,7 @@ def _predict(this, states, diverged, workdir):
                 measured = tokens[member] if tokens else accuracy.measure_all(predicted.logits, predicted.labels)
             except InvalidArray as error:
                 raise UserError(f"{predictions.file(workdir, name, member)}: {error}") from error
-            yield name, this.rows[member], measured
+            yield name, member, measured
         shown = _shown(this, split) if streamed else ()
         for member, predicted in this.evaluator.predict(states, arrays, shown) if len(shown) else ():
             if meshes.is_primary() and member not in left_out:

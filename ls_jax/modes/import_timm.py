@@ -43,8 +43,8 @@ def run(files: list[str], workdir: pathlib.Path, config: ml_collections.ConfigDi
     config = config or configs.load(DEFAULT_CONFIG, "timm")
     configs.validate(config)
     hyper = sweep.grid(config)
-    if len(files) != len(hyper.seed):
-        raise UserError(f"{len(files)} files for a sweep of {len(hyper.seed)}: name one file for each member, or set config.sweep")
+    if len(files) != len(hyper["seed"]):
+        raise UserError(f"{len(files)} files for a sweep of {len(hyper['seed'])}: name one file for each member, or set config.sweep")
     with lock.held(workdir):
         _write(files, workdir, config, hyper)
 

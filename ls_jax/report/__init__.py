@@ -81,13 +81,20 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
     config = json.loads((workdir / "config.json").read_text())
     rows = sweep.members(ml_collections.ConfigDict(config))
     dataset = dataset or _dataset(config)
-    members = (f"{len(rows)} students in {len(config['distill']['students'])} groups" if config.get("distill") else
-               f"{len(config['sweep']['alpha'])} smoothings × {len(config['sweep']['seed'])} seeds")
-    subtitle = f"{members}, {sections.steps_taken(config, records)} at batch {config['batch_size']}"
+    subtitle = f"{_members(config, rows)}, {sections.steps_taken(config, records)} at batch {config['batch_size']}"
     manifest = workdir / "manifest.json"
     about = sections.facts(config, json.loads(manifest.read_text()) if manifest.exists() else None, records)
     return Run(workdir, f"{config['data']['name']}, {config['model']['name']}", subtitle, about, config, records, rows,
                config["evaluate"]["split"], _triples(config, workdir, len(rows)), dataset)
+
+
+def _members(config, rows):
+    """How many networks there are, in words: "2 smoothings × 3 seeds", or arms where more than smoothing varies."""
+    if config.get("distill"):
+        return f"{len(rows)} students in {len({row['student'] for row in rows})} groups"
+    hypers = [results.hyper(row) for row in rows]
+    arms = "arms" if results.others(hypers) else "smoothings"
+    return f"{len({results.key(hyper) for hyper in hypers})} {arms} × {len({row['seed'] for row in rows})} seeds"
 
 
 def _check(workdir):
@@ -106,8 +113,8 @@ def body_of(run: Run, figures: pathlib.Path, share: float = 1.0) -> list[Markup]
               distillation.section(run.records, run.config, figures), representation.section(run.records, figures)]
     rows = log.read_metrics(run.workdir)
     if rows:
-        by = "student" if "student" in rows[0] else "alpha"
-        drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, by), figures / "learning_curves")
+        names = ("student",) if "student" in rows[0] else results.varying([results.hyper(row) for row in run.rows])
+        drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, names), figures / "learning_curves")
         caption = "Thin lines are members, thick ones their mean over seeds."
         parts.append(render("learning_curves.html", figure=figure(drawn, caption)))
     return parts

@@ -14,7 +14,7 @@ from ls_jax.studies.common import records as results
 
 def section(records: Sequence[results.Record], title: str, figures: pathlib.Path) -> Markup:
     """Tables and figures of every held-out split; leaves the figures in a folder. Empty without calibration records."""
-    splits = dict.fromkeys(record["split"] for record in results.select(records, study="calibration"))
+    splits = dict.fromkeys(record.split for record in results.select(records, study="calibration"))
     return render("calibration.html", splits=[_split(records, split, title, figures) for split in splits])
 
 
@@ -25,8 +25,8 @@ def _split(records, split, title, figures):
                           figures / f"reliability_{split}")
     shown = [figure(drawn, "Reliability: thick lines are all seeds together, thin ones single seeds; bands are 95 % "
                            f"intervals over examples; bins of fewer than {calibration_plots.FEW} examples are hollow.")]
-    smoothings = {record["alpha"] for record in results.select(records, study="calibration", split=split, quantity="ece")
-                  if "alpha" in record}
+    smoothings = {record.hyper["alpha"] for record in results.select(records, study="calibration", split=split, quantity="ece")
+                  if record.hyper}
     if len(smoothings) > 2:
         drawn, _ = plots.save(calibration_plots.error_against_alpha(records, split), figures / f"error_against_alpha_{split}")
         shown.append(figure(drawn, "Points are seeds, lines their means; the band is the debiased error's 95 % "

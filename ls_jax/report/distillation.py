@@ -19,7 +19,7 @@ def section(records: Sequence[results.Record], config: Mapping[str, Any] | None,
     """Figures and tables of the held-out split; leaves the figures in a folder. Empty without distillation records."""
     if not results.select(records, study="distillation"):
         return Markup()
-    split = distillation_records.held_out(records)
+    split = results.held_out(records, "accuracy")
     shown = []
     if distillation_records.smoothings(records):
         drawn, _ = plots.save(distillation_plots.figure_5(records, split), figures / "distillation")

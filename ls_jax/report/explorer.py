@@ -18,6 +18,8 @@ from scipy.special import softmax
 from ls_jax import checked
 from ls_jax.data import Pictures, Split
 from ls_jax.studies import projection
+from ls_jax.studies.common import records as results
+from ls_jax.studies.common import tables
 from ls_jax.studies.common.triples import Triple
 from ls_jax.studies.projection.plots import SPLIT_TITLES
 from ls_jax.workdir import predictions
@@ -118,10 +120,11 @@ def _member(workdir, member, rows, chosen, classes, width):
 
 
 def _setting(rows, member):
-    """A member's smoothing, and what else differs between members other than the seed."""
-    named = {name: value for name, value in rows[member].items()
-             if name == "alpha" or name != "seed" and len({row[name] for row in rows}) > 1}
-    return ", ".join(f"{'α' if name == 'alpha' else name.replace('_', ' ')} = {value:g}" for name, value in named.items())
+    """A member's arm: its name, or its smoothing and what else differs between members other than the seed."""
+    if "arm" in rows[member]:
+        return rows[member]["arm"]
+    names = results.varying([results.hyper(row) for row in rows])
+    return tables.label(rows[member], names, " = ") if names else ""
 
 
 def _quantise(points, width):

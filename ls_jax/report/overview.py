@@ -46,7 +46,7 @@ def _claims(found, place):
     rows: dict[str, dict[str, list[str]]] = {}
     for run, records in found.items():
         for claim, findings in paper_claims.check(records).items():
-            for verdict in dict.fromkeys(finding["verdict"] for finding in findings):
+            for verdict in dict.fromkeys(finding.verdict for finding in findings):
                 rows.setdefault(claim, {}).setdefault(verdict, []).append(run)
     return [{"name": claim[0].upper() + claim[1:],
              "runs": [_links(rows[claim].get(verdict, []), place) for verdict in VERDICTS]}

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from ls_jax.report import sections
 from ls_jax.report.markup import Table, figure, render
-from ls_jax.studies.common import plots
+from ls_jax.studies.common import plots, tables
 from ls_jax.studies.common import records as results
 from ls_jax.studies.dynamics import plots as course_plots
 from ls_jax.studies.information import claims as information_claims
@@ -25,17 +25,21 @@ def _information(records, figures):
     found = results.select(records, study="information")
     if not found:
         return Markup()
-    last = max(record["step"] for record in found)
-    classes = " and ".join(found[0]["classes"])
+    last = max(record.extra["step"] for record in found)
+    classes = " and ".join(found[0].extra["classes"])
     header = ("smoothing", "estimator", "views", "outer draw", "information, nats", "95 % over examples")
-    rows = [(f"α = {record['alpha']:g}", record["estimator"], str(record["draws"]), record.get("outer", ""), _cell(record),
-             "[{:.3f}, {:.3f}]".format(*record["examples_interval"]) if "examples_interval" in record else "")
-            for record in sorted(results.select(found, step=last), key=lambda record: record["alpha"]) if "baseline_alpha" not in record]
-    caption = (f"At step {last:,}, {found[0]['of_examples']} training examples of {classes}; mean ± standard deviation over seeds. "
-               f"Classes told apart and nothing else: {found[0]['collapsed']:.3f}; all examples told apart: {found[0]['bound']:.3f}. "
+    there = sorted(results.select(found, step=last, kind=results.VALUE), key=lambda record: record.hyper["alpha"])
+    names = tables.names_of(there)
+    key = lambda record: (tables.label(record, names, " = "), record.extra["estimator"], str(record.extra["draws"]),
+                          record.extra.get("outer", ""))
+    interval = lambda record: "[{:.3f}, {:.3f}]".format(*record.extra["examples_interval"]) if "examples_interval" in record.extra else ""
+    rows = [(*where, *cells) for where, cells in tables.keyed(there, key, lambda record: (_cell(record), interval(record))).items()]
+    caption = (f"At step {last:,}, {found[0].extra['of_examples']} training examples of {classes}; mean ± standard deviation over seeds. "
+               f"Classes told apart and nothing else: {found[0].extra['collapsed']:.3f}; all examples told apart: "
+               f"{found[0].extra['bound']:.3f}. "
                "A reused outer draw is biased upwards, a fresh one downwards, both by less with more views.")
     drawn, _ = plots.save(course_plots.information(records), figures / "information")
-    views = information_claims.best(records)[0]["draws"]
+    views = information_claims.best(records)[0].extra["draws"]
     shown = figure(drawn, "Information between the index of a training example and the difference of two logits over "
                           "random augmentations. Bands are the seeds' range. Claims are judged on a fresh draw and "
                           f"{views} views.")
@@ -43,15 +47,15 @@ def _information(records, figures):
 
 
 def _representation(records, figures):
-    here = [record for record in results.select(records, study="representation") if "step" not in record and "baseline_alpha" not in record]
+    here = [record for record in results.select(records, study="representation", kind=results.VALUE) if "step" not in record.extra]
     if not here:
         return Markup()
     shown = []
-    if any("step" in record for record in results.select(records, study="representation")):
+    if any("step" in record.extra for record in results.select(records, study="representation")):
         drawn, _ = plots.save(course_plots.collapse(records), figures / "neural_collapse")
         caption = "Neural collapse on training examples over the training; bands are the seeds' range."
         shown.append(figure(drawn, caption))
-    if len({record["alpha"] for record in here if "alpha" in record}) > 1:
+    if len({record.hyper["alpha"] for record in here if record.hyper}) > 1:
         drawn, _ = plots.save(course_plots.against_alpha(records), figures / "separation")
         shown.append(figure(drawn, "Class separation, and linear probes on the frozen penultimate layer where another "
                                    "task was probed. Points are seeds, lines their means."))
@@ -60,13 +64,8 @@ def _representation(records, figures):
 
 def _table(here):
     shown = {name: title for name, title in QUANTITIES.items() if results.select(here, quantity=name)}
-    cells: dict[tuple, dict[str, str]] = {}
-    for record in here:
-        varied = ", ".join(f"{name.replace('_', ' ')} {record[name]:g}" for name in ("learning_rate", "weight_decay")
-                           if len({each.get(name) for each in here}) > 1)
-        smoothing = f"α = {record['alpha']:g}" if "alpha" in record else "as given"
-        key = sections.SPLIT_NAMES[record["split"]], f"{smoothing}{', ' if varied else ''}{varied}"
-        cells.setdefault(key, {})[record["quantity"]] = _cell(record)
+    names = tables.names_of(here)
+    cells = tables.pivot(here, lambda record: (sections.SPLIT_NAMES[record.split], tables.label(record, names, " = ")), _cell)
     rows = [(*key, *(values.get(name, "") for name in shown)) for key, values in cells.items()]
     return Table(("split", "smoothing", *shown.values()), rows,
                  "NC1 to NC4 are 0 at neural collapse; R²: class separation, 1 at collapse; rank: effective rank of "
@@ -75,5 +74,4 @@ def _table(here):
 
 
 def _cell(record):
-    spread = "" if record["std"] is None else f" ± {record['std']:.2g}"
-    return f"{record['mean']:.3g}{spread}"
+    return tables.mean_std(record, ".3g", std_form=".2g")

@@ -11,7 +11,7 @@ from ls_jax.report.markup import Table, render
 from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.accuracy import tables as accuracy_tables
-from ls_jax.studies.common import claims
+from ls_jax.studies.common import claims, tables
 from ls_jax.studies.common import records as results
 
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
@@ -21,7 +21,8 @@ FINISHED = {"measured": "finished"}  # what a page shows is complete; the sessio
 
 def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records: Sequence[results.Record]) -> Markup:
     """What was run: config, commit, hardware and time in short, and in full behind a fold."""
-    examples = {record["split"]: record["examples"] for record in records if "examples" in record}
+    examples = {record.split: record.extra["examples"] for record in records if "examples" in record.extra}
+    arms = config["sweep"].get("arms")
     shown = {
         "data": f"{config['data']['name']}: predicted are "
                 + ", ".join(f"{count:,} {SPLIT_NAMES[split]} examples" for split, count in examples.items()),
@@ -29,17 +30,20 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
                                                          in config["model"].items() if name != "name" and value is not None)]),
         "training": f"{steps_taken(config, records)} at batch {config['batch_size']}",
         "sweep": "; ".join(f"{'α' if name == 'alpha' else name.replace('_', ' ')} {', '.join(f'{v:g}' for v in values)}"
-                           for name, values in config["sweep"].items()),
+                           for name, values in config["sweep"].items()
+                           if isinstance(values, (list, tuple)) and not (arms and name == "alpha")),
     }
-    if config.get("distill"):
-        shown["students"] = "; ".join(f"{name}: {', '.join(f'{field} {value}' for field, value in group.items()) or 'as the sweep'}"
-                                      for name, group in sorted(config["distill"]["students"].items()))
+    for title, groups in {"arms": arms, "students": (config.get("distill") or {}).get("students")}.items():
+        if groups:
+            shown[title] = "; ".join(f"{name}: {', '.join(f'{field} {value}' for field, value in group.items()) or 'as the sweep'}"
+                                     for name, group in sorted(groups.items()))
     damaged = results.select(records, study="data", quantity="damaged pictures")
     if damaged:
-        shown["damaged"] = "; ".join(f"{record['mean']:,.0f} {SPLIT_NAMES[record['split']]} pictures, shown as grey" for record in damaged)
+        shown["damaged"] = "; ".join(f"{record.mean:,.0f} {SPLIT_NAMES[record.split]} pictures, shown as grey" for record in damaged)
     diverged = results.select(records, study="training", quantity="diverged at step")
     if diverged:
-        shown["left out"] = "; ".join(f"α {record['alpha']:g}, seed {record['seed']}: diverged at step {record['mean']}"
+        names = tables.names_of(records)
+        shown["left out"] = "; ".join(f"{tables.label(record, names, ' ')}, seed {record.seeds[0]}: diverged at step {record.mean}"
                                       for record in diverged)
     sessions = (manifest or {}).get("sessions", [])
     if sessions:
@@ -52,7 +56,7 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
 def steps_taken(config: Mapping[str, Any], records: Sequence[results.Record]) -> str:
     """After how many steps the networks were studied: "1,000 steps", or "500 of 1,000 steps, unfinished"."""
     unfinished = results.select(records, quantity=results.UNFINISHED)
-    return f"{unfinished[0]['mean']:,.0f} of {config['steps']:,} steps, unfinished," if unfinished else f"{config['steps']:,} steps"
+    return f"{unfinished[0].mean:,.0f} of {config['steps']:,} steps, unfinished," if unfinished else f"{config['steps']:,} steps"
 
 
 def analysis_facts(analysis: Mapping[str, Any]) -> Markup:
@@ -87,13 +91,14 @@ def accuracy_table(records: Sequence[results.Record], split: str, config: Mappin
                    held_out: str) -> Markup:
     """The accuracy table of a split; with a column of the paper's Table 2 on the reported split of a network that it has."""
     if config is None:
-        found = {record["quantity"]: record["mean"] for record in results.select(records, study="accuracy", split=split)}
+        found = {record.quantity: record.mean for record in results.select(records, study="accuracy", split=split)}
         return render("accuracy.html", title="Accuracy", table=None,
                       facts={"accuracy": f"{100 * found['accuracy']:.2f} %", "hard-label NLL": f"{found['nll']:.4f}"})
     caption, header, *rows = accuracy_tables.cells(records, split)
     printed = paper.ACCURACY.get(paper.key(config)) if split == held_out else None
     if printed:
-        alphas = [record["alpha"] for record in results.select(records, study="accuracy", quantity="accuracy", split=split)]
+        alphas = [record.hyper["alpha"] for record in results.select(
+            records, study="accuracy", quantity="accuracy", split=split, kind=results.VALUE)]
         header = (*header, "paper's Table 2, %")
         rows = [(*row, str(printed.get(alpha, ""))) for row, alpha in zip(rows, alphas)]
     return render("accuracy.html", title=f"Accuracy, {SPLIT_NAMES[split]} split", table=Table(header, rows, caption))
@@ -102,7 +107,7 @@ def accuracy_table(records: Sequence[results.Record], split: str, config: Mappin
 def claims_section(records: Sequence[results.Record]) -> Markup:
     """Every claim with its sentence in the paper, what was found, and the verdict."""
     found = paper_claims.check(records)
-    verdicts = [finding["verdict"] for findings in found.values() for finding in findings]
+    verdicts = [finding.verdict for findings in found.values() for finding in findings]
     counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
     summary = ", ".join(f"{count} {verdict.rstrip('s') if count > 1 else verdict}" for verdict, count in counts.items())
     return render("claims.html", summary=summary,
@@ -117,41 +122,35 @@ def _claim(name, claim, findings):
 def _finding(finding, unit):
     scaled = lambda value: f"{value / unit:+.{2 if unit < 1 else 3}f}".replace("-", "−")
     suffix = " points" if unit < 1 else ""
-    interval = finding["interval"]
-    where = ", ".join([SPLIT_NAMES[finding["split"]], f"α = {finding['alpha']:g}",
+    interval = finding.interval
+    where = ", ".join([SPLIT_NAMES[finding.split], finding.smoothing,
                        *(f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, 'g')}"
-                         for name, value in finding["hyper"].items())])
-    value = scaled(finding["difference"]) + (f" [{scaled(interval[0])}, {scaled(interval[1])}]" if interval else "") + suffix
-    return {"where": where, "value": value, "strip": _strip(finding), "verdict": finding["verdict"],
-            "sentence": claims.sentence(finding)}
+                         for name, value in finding.where.items())])
+    value = scaled(finding.difference) + (f" [{scaled(interval[0])}, {scaled(interval[1])}]" if interval else "") + suffix
+    return {"where": where, "value": value, "strip": _strip(finding), "verdict": finding.verdict, "sentence": claims.sentence(finding)}
 
 
 def _strip(finding, size=200):
     """Where the claim's range, zero, the interval and the mean lie, from 0 to `size`."""
-    low, high = finding["range"]
+    low, high = finding.range
     ends = [end for end in (low, high) if end is not None]
-    values = [0.0, *ends, finding["difference"], *(finding["interval"] or ())]
+    values = [0.0, *ends, finding.difference, *(finding.interval or ())]
     reach = max(max(values) - min(values), 1e-12)
     start, stop = min(values) - 0.15 * reach, max(values) + 0.15 * reach
     x = lambda value: round(size * (value - start) / (stop - start), 1)
     left, right = 0 if low is None else x(low), size if high is None else x(high)
-    return {"size": size, "left": left, "width": round(right - left, 1), "zero": x(0), "mean": x(finding["difference"]),
-            "interval": [x(end) for end in finding["interval"]] if finding["interval"] else None}
+    return {"size": size, "left": left, "width": round(right - left, 1), "zero": x(0), "mean": x(finding.difference),
+            "interval": [x(end) for end in finding.interval] if finding.interval else None}
 
 
 def projection_table(records: Sequence[results.Record]) -> Markup:
-    """The projection's numbers by classes, split and smoothing: mean ± std over seeds; empty without any."""
-    here = results.select(records, study="projection")
-    cells: dict[tuple, dict[str, str]] = {}
-    for record in here:
-        if record["quantity"] in projection.QUANTITIES:
-            classes = record["classes"] if record["classes"] == projection.ALL else ", ".join(record["classes"])
-            hyper = ", ".join(f"{name.replace('_', ' ')} {record[name]:g}" for name in ("learning_rate", "weight_decay")
-                              if len({each.get(name) for each in here}) > 1)
-            smoothing = f"α = {record['alpha']:g}" if "alpha" in record else "as given"
-            key = classes, SPLIT_NAMES[record["split"]], f"{smoothing}{', ' if hyper else ''}{hyper}"
-            spread = "" if record["std"] is None else f" ± {record['std']:.3f}"
-            cells.setdefault(key, {})[record["quantity"]] = f"{record['mean']:.3f}{spread}"
+    """The projection's numbers by classes, split and arm: mean ± std over seeds; empty without any."""
+    here = [record for record in results.select(records, study="projection", kind=results.VALUE)
+            if record.quantity in projection.QUANTITIES]
+    names = tables.names_of(here)
+    classes = lambda of: of if of == projection.ALL else ", ".join(of)
+    key = lambda record: (classes(record.extra["classes"]), SPLIT_NAMES[record.split], tables.label(record, names, " = "))
+    cells = tables.pivot(here, key, lambda record: tables.mean_std(record, ".3f"))
     rows = [(*key, *(values.get(quantity, "") for quantity in projection.QUANTITIES))
             for key, values in sorted(cells.items(), key=lambda item: item[0][0] != projection.ALL)]
     note = ("Spread ratio: within-class spread over the distance between class centroids. Centroid variation: coefficient of "

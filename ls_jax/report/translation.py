@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from ls_jax.report import sections
 from ls_jax.report.markup import Table, figure, render
-from ls_jax.studies.common import plots
+from ls_jax.studies.common import plots, tables
 from ls_jax.studies.common import records as results
 from ls_jax.studies.translation import plots as translation_plots
 
@@ -18,13 +18,12 @@ def section(records: Sequence[results.Record], split: str, figures: pathlib.Path
     found = results.select(records, study="translation", temperature=1.0)
     if not results.select(found, quantity="bleu"):
         return Markup()
-    rows = {}
-    for record in found:
-        if record["quantity"] in SCORES and "baseline_alpha" not in record:
-            key = f"{record['file']}, {record['sentences']:,} sentences", f"α = {record['alpha']:g}", str(record["beams"])
-            spread = "" if record["std"] is None else f" ± {record['std']:.2f}"
-            rows.setdefault(key, {})[record["quantity"]] = f"{record['mean']:.2f}{spread}"
-    signature = results.select(found, quantity="bleu")[0]["signature"]
+    scored = [record for record in results.select(found, kind=results.VALUE) if record.quantity in SCORES]
+    names = tables.names_of(scored)
+    key = lambda record: (f"{record.extra['file']}, {record.extra['sentences']:,} sentences", tables.label(record, names, " = "),
+                          str(record.extra["beams"]))
+    rows = tables.pivot(scored, key, lambda record: tables.mean_std(record, ".2f"))
+    signature = results.select(found, quantity="bleu")[0].extra["signature"]
     table = Table(("sentences", "smoothing", "beams", *SCORES.values()),
                   [(*key, *(cells.get(name, "") for name in SCORES)) for key, cells in sorted(rows.items())],
                   f"Beam search at temperature 1; mean ± standard deviation over seeds. sacrebleu: {signature}")
@@ -33,7 +32,7 @@ def section(records: Sequence[results.Record], split: str, figures: pathlib.Path
                                 "temperature; ECE (15 bins) and NLL of the next token, the correct ones before it "
                                 "given. Lines are means over seeds, bands their range.")
     beams = None
-    if len({record["beams"] for record in results.select(found, quantity="bleu")}) > 1:
+    if len({record.extra["beams"] for record in results.select(found, quantity="bleu")}) > 1:
         drawn, _ = plots.save(translation_plots.beams(records, split), figures / f"beams_{split}")
         beams = figure(drawn, "Wider beams find likelier translations, which may be shorter and worse.")
     return render("translation.html", table=table, temperature=temperature, beams=beams)

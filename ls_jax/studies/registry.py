@@ -24,6 +24,6 @@ def check(records: Sequence[results.Record]) -> dict[str, list[Finding]]:
 
 def lines(records: Sequence[results.Record]) -> list[str]:
     """Each finding's verdict as a line; of records of one study, the findings on that study's claims."""
-    return [f"{name}, {finding['split']} split, α = {finding['alpha']:g}"
-            + "".join(f", {field.replace('_', ' ')} {value}" for field, value in finding["hyper"].items()) + f": {sentence(finding)}"
+    return [f"{name}, {finding.split} split, {finding.smoothing}"
+            + "".join(f", {field.replace('_', ' ')} {value}" for field, value in finding.where.items()) + f": {sentence(finding)}"
             for name, findings in check(records).items() for finding in findings]

@@ -13,7 +13,7 @@ from ls_jax.data import Pictures, Split, TextSplit, feed, memory
 from ls_jax.devices import mesh as meshes
 from ls_jax.devices.layout import Layout, over_mesh
 from ls_jax.training import metrics
-from ls_jax.training.step import Steps
+from ls_jax.training.step import Step
 from ls_jax.workdir.predictions import Predictions
 
 LARGE = 2 ** 28  # bytes of outputs from which on they are gathered in a file
@@ -25,15 +25,15 @@ class Evaluator:
     `index` arguments name the examples of `arrays` (see `data.memory.place`) to evaluate.
     """
 
-    def __init__(self, steps: Steps, layout: Layout, batch_size: int):
+    def __init__(self, step: Step, layout: Layout, batch_size: int):
         shards = layout.mesh.shape["data"]
         self.layout, self.batch_size = layout, -(-batch_size // shards) * shards
 
         def predict(state, ids, arrays):
             batch = memory.gather(arrays, ids)
-            return steps.predict(state, batch), batch.labels
+            return step.predict(state, batch), batch.labels
 
-        measure = lambda state, hyper, sums, ids, mask, arrays: sums + steps.measure(
+        measure = lambda state, hyper, sums, ids, mask, arrays: sums + step.measure(
             state, hyper, memory.gather(arrays, ids), mask)
         self.prediction = over_mesh(predict, layout, (meshes.MEMBER, meshes.ROWS, meshes.SHARED), meshes.OUTPUTS)
         self._measure = over_mesh(measure, layout, (meshes.MEMBER, meshes.MEMBER, meshes.MEMBER, meshes.ROWS,
@@ -60,7 +60,7 @@ class Evaluator:
         for members, state in zip(self.layout.member_ids(), states):
             done, whole, labels, ids = 0, {}, [], []
             for given, rows, mask in feed.evaluation(self.layout, arrays, index, self.batch_size):
-                output, of_batch = meshes.fetch(self.prediction.program(state, given, arrays))
+                output, of_batch = meshes.fetch(self.prediction.one_slot(state, given, arrays))
                 keep = counted[rows]
                 keep[~mask] = False
                 numbers = index[rows].reshape(-1, *[1] * (keep.ndim - 1)) * keep[0].size + np.arange(keep[0].size).reshape(keep.shape[1:])

@@ -17,10 +17,10 @@ from ls_jax import signals
 from ls_jax.data import Dataset, feed, memory
 from ls_jax.devices import mesh as meshes
 from ls_jax.devices import processes
-from ls_jax.devices.layout import Layout, over_mesh
+from ls_jax.devices.layout import Layout, SweepProgram, over_mesh
 from ls_jax.errors import UserError
 from ls_jax.training import metrics, optim, students, sweep
-from ls_jax.training import step as steps_module
+from ls_jax.training import step as steps
 from ls_jax.training.evaluate import Evaluator
 from ls_jax.training.state import Hyper, State
 from ls_jax.training.teachers import Teaching
@@ -35,7 +35,7 @@ class Run:
     dataset: Dataset
     layout: Layout
     hyper: Hyper
-    steps: steps_module.Steps
+    step: steps.Step
     evaluator: Evaluator
     teaching: Teaching = Teaching()
 
@@ -43,6 +43,11 @@ class Run:
     def rows(self) -> list[dict[str, Any]]:
         """The hyper-parameters of each member, as plain numbers; of a distillation's students also how they are taught."""
         return sweep.members(self.config)
+
+    @functools.cached_property
+    def partners(self) -> list[int | None]:
+        """Of each member the one that it is compared with; see `sweep.baselines`."""
+        return sweep.baselines(self.config)
 
     @property
     def examples(self) -> int:
@@ -66,7 +71,7 @@ class Run:
 
     def abstract_state(self) -> State:
         """Shapes, dtypes and shardings of the sweep's state [M, ...], for restoring a checkpoint."""
-        member = jax.eval_shape(self.steps.init, sweep.take(self.hyper, 0))
+        member = jax.eval_shape(self.step.init, sweep.take(self.hyper, 0))
         sharding = jax.sharding.NamedSharding(self.layout.mesh, meshes.MEMBER)
         whole = lambda x: jax.ShapeDtypeStruct((self.layout.members, *x.shape), x.dtype, sharding=sharding)
         return jax.tree.map(whole, member)
@@ -85,13 +90,13 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset, devices: list[Any
     rows = split.rows(config.batch_size)
     if rows % config.micro_batches:
         raise UserError(f"config.micro_batches={config.micro_batches} does not divide the {rows} examples of a step")
-    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper.seed), rows // config.micro_batches, devices)
-    layout = Layout(mesh, len(hyper.seed), strategy(config, mesh.devices.flat[0].platform))
+    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper["seed"]), rows // config.micro_batches, devices)
+    layout = Layout(mesh, len(hyper["seed"]), strategy(config, mesh.devices.flat[0].platform))
     try:
-        steps = steps_module.build(config, len(dataset.class_names), split.image_shape, meshes.reduction_axis(mesh))
+        step = steps.build(config, len(dataset.class_names), split.image_shape, meshes.reduction_axis(mesh))
     except (TypeError, ValueError) as error:  # a field that the model does not have, an input that it cannot take
         raise UserError(f"config.model cannot be built on {dataset.name}: {error}") from error
-    return Run(config, dataset, layout, hyper, steps, Evaluator(steps, layout, split.rows(config.evaluate.batch_size)))
+    return Run(config, dataset, layout, hyper, step, Evaluator(step, layout, split.rows(config.evaluate.batch_size)))
 
 
 def strategy(config: ml_collections.ConfigDict, platform: str) -> str:
@@ -123,16 +128,14 @@ def train(run: Run, workdir: str) -> list[State]:
     config, layout = run.config, run.layout
     checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)
     step, states = restore_or_init(run, checkpoints)
-    hypers, ask = run.hypers(), run.teaching.ask
-    arrays = (*memory.place(run.dataset.splits["train"], layout.mesh), *run.teaching.kept)
-    train_step, reset = training_programs(run)
+    hypers, arrays = run.hypers(), memory.place(run.dataset.splits["train"], layout.mesh)
+    train_steps, reset = training_programs(run)
     held_out, stop = HeldOut(run), False
     with signals.Hold(processes.preemption(), "saving after this step; once more ends at once", lambda: saved(checkpoints)) as hold:
         with checkpoints, log.Logs(workdir, run, first_step=step) as logs:  # its end waits for the last save
-            for steps, given in batches(run, arrays, step):
-                asked = (ask(hypers, given, arrays[:2], step),) if ask else ()
-                states = train_step(states, hypers, given, arrays, *asked)
-                step += steps
+            for count, given in batches(run, arrays, step):
+                states = train_steps(states, hypers, given, arrays, run.teaching.answers(hypers, given, arrays, step))
+                step += count
                 logs.progress(step)
                 if due(step, config.log.every, config.steps):
                     rows = train_rows(run, states, step)
@@ -164,7 +167,7 @@ def stopped(hold: signals.Hold, step: int) -> bool:
 
 def batches(run: Run, arrays: Any, first: int) -> Iterator[tuple[int, list[Any]]]:
     """(steps, what they are given, as slots) from the step `first` to the last."""
-    return feed.training(run.layout, arrays, run.hyper.seed, run.examples, run.batch, first, run.config.steps,
+    return feed.training(run.layout, arrays, run.hyper["seed"], run.examples, run.batch, first, run.config.steps,
                          lambda step: steps_to_take(run.config, step))
 
 
@@ -181,21 +184,36 @@ def due(step: int, every: int, last: int) -> bool:
     return step == last or (every > 0 and step % every == 0)
 
 
-def training_programs(run: Run) -> tuple[Any, Any]:
-    """(several steps in one call, reset of the running metrics), over the mesh, donating the state.
+@dataclasses.dataclass(frozen=True)
+class TrainSteps:
+    """Several training steps in one call, over the mesh; the states are consumed."""
+    program: SweepProgram
+    kept: Any  # the teachers' logits of the whole training split, or None
 
-    The steps take (states, hypers, given, arrays), and teachers' logits last where `run.teaching.ask` gives them.
-    """
-    def several(state, hyper, given, arrays, *asked):
-        one = lambda state, at: (run.steps.train(state, hyper, memory.batch(arrays, hyper, *at)), None)
-        at = given, *asked
+    def __call__(self, states: list[State], hypers: list[Hyper], given: list[Any], arrays: Any,
+                 asked: list[Any] | None = None) -> list[State]:
+        """The states after the steps of `given`; `asked` are the logits of teachers that are asked at every step."""
+        return self.program(states, hypers, given, arrays, self.kept, asked)
+
+    def lower(self, state: State, hyper: Hyper, given: Any, arrays: Any, asked: Any = None) -> Any:
+        """The lowered program of one slot."""
+        return self.program.lower(state, hyper, given, arrays, self.kept, asked)
+
+
+def training_programs(run: Run) -> tuple[TrainSteps, SweepProgram]:
+    """(several steps in one call, reset of the running metrics), over the mesh, donating the state."""
+    def several(state, hyper, given, arrays, kept, asked):
+        def one(state, at):
+            batch = memory.gather(arrays, at[0])
+            return run.step.train(state, hyper, steps.StepInput(batch, at[1] if kept is None else kept[hyper["teacher"], batch.ids])), None
+
         single = jax.tree.leaves(given)[0].shape[0] == 1
-        return one(state, jax.tree.map(lambda x: x[0], at))[0] if single else lax.scan(one, state, at)[0]
+        return one(state, jax.tree.map(lambda x: x[0], (given, asked)))[0] if single else lax.scan(one, state, (given, asked))[0]
 
     reset = lambda state: dataclasses.replace(state, sums=jax.tree.map(jnp.zeros_like, state.sums))
-    specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED) + ((meshes.STEPS,) if run.teaching.ask else ())
-    return (over_mesh(several, run.layout, specs, meshes.MEMBER, donate=(0,)),
-      over_mesh(reset, run.layout, (meshes.MEMBER,), meshes.MEMBER, donate=(0,)))
+    specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED, meshes.SHARED, meshes.STEPS)
+    program = over_mesh(several, run.layout, specs, meshes.MEMBER, donate=(0,))
+    return TrainSteps(program, run.teaching.kept), over_mesh(reset, run.layout, (meshes.MEMBER,), meshes.MEMBER, donate=(0,))
 
 
 def restore_or_init(run: Run, checkpoints: Checkpoints) -> tuple[int, list[State]]:
@@ -204,7 +222,7 @@ def restore_or_init(run: Run, checkpoints: Checkpoints) -> tuple[int, list[State
     if restored is not None:
         step, state, _ = restored
         return step, run.layout.split(state)
-    init = over_mesh(run.steps.init, run.layout, (meshes.MEMBER,), meshes.MEMBER)
+    init = over_mesh(run.step.init, run.layout, (meshes.MEMBER,), meshes.MEMBER)
     return 0, init(run.hypers())
 
 

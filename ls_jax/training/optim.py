@@ -1,8 +1,9 @@
 """Schedules and optax chains, built inside the step from the member's traced hyper-parameters.
 
 Weight decay is L2 regularisation, λ/2 ||w||² in the loss, as in the paper's sources: λ w joins the gradient before
-clipping and momentum. The learning rate of a step is `hyper.learning_rate` times the schedule's factor.
+clipping and momentum. The learning rate of a step is `hyper["learning_rate"]` times the schedule's factor.
 """
+import math
 from typing import Any
 
 import jax
@@ -12,7 +13,13 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ls_jax.losses import Scalar
 from ls_jax.training.state import Hyper
+
+SCALARS = {
+    "learning_rate": Scalar(0.1, 0.0, math.inf, what="a learning rate"),
+    "weight_decay": Scalar(0.0, 0.0, math.inf, what="weight decay"),
+}
 
 SCHEDULES = {
     "constant": lambda progress, config: jnp.ones_like(progress),
@@ -52,7 +59,7 @@ def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, 
     `optimizer.layer_rates` multiplies the rate of the layers it names.
     """
     settings = config.optimizer
-    chain = [optax.add_decayed_weights(hyper.weight_decay, mask=lambda params: decay_mask(params, settings))]
+    chain = [optax.add_decayed_weights(hyper["weight_decay"], mask=lambda params: decay_mask(params, settings))]
     if settings.clip:
         chain.append(optax.clip_by_global_norm(settings.clip))
     if settings.momentum_form == "averaged":
@@ -61,7 +68,7 @@ def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, 
         chain.append(_adam(settings))
     elif settings.momentum:
         chain.append(optax.trace(settings.momentum, nesterov=settings.momentum_form == "nesterov"))
-    rate = hyper.learning_rate * schedule(step, config)
+    rate = hyper["learning_rate"] * schedule(step, config)
     rates = dict(settings.layer_rates)
     chain.append(optax.stateless(lambda updates, params: {
         layer: jax.tree.map(lambda u: -rate * rates.get(layer, 1.0) * u, leaves)

@@ -3,41 +3,15 @@ import dataclasses
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Int
 
 from ls_jax.training.metrics import Sums
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Distillation:
-    """How a student of a distillation is taught; as `Hyper`, scalars inside a step and arrays [M] outside.
-
-    Attributes:
-        teacher: int32, index into `students.roster`; -1: none, with β = 0.
-        beta: β, the weight of the teacher's term; 1 - β is that of the labels.
-        temperature: the teacher's T.
-        control: 1.0 for a teacher whose wrong classes are made equally likely, 0.0 for the teacher as it is.
-    """
-    teacher: Int[Array, "*members"] | Any
-    beta: Float[Array, "*members"] | Any
-    temperature: Float[Array, "*members"] | Any
-    control: Float[Array, "*members"] | Any
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Hyper:
-    """Hyper-parameters that vary between members: data, not code, so that a sweep is one compilation.
-
-    Scalars inside a step; arrays [M] outside. Members of equal seed see the same examples in the same order with the
-    same augmentation and start from the same weights, so differences between smoothings are paired.
-    """
-    alpha: Float[Array, "*members"] | Any
-    seed: Int[Array, "*members"] | Any
-    learning_rate: Float[Array, "*members"] | Any
-    weight_decay: Float[Array, "*members"] | Any
-    distillation: Distillation | None = None
+# The hyper-parameters that vary between members, by name: data, not code, so that a sweep is one compilation. Scalars inside a step,
+# float32 or, for "seed" and "teacher", int32; arrays [M] outside. Members of equal seed see the same examples in the same order with
+# the same augmentation and start from the same weights, so that differences between arms are paired.
+Hyper = dict[str, Array | np.ndarray]
 
 
 @jax.tree_util.register_dataclass

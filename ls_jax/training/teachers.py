@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jax import lax
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from ls_jax import checked
 from ls_jax.data import Dataset, memory, order
@@ -30,9 +30,13 @@ from ls_jax.workdir.checkpoint_format import flatten
 
 
 class Teaching(NamedTuple):
-    """What the training loop adds to a step's arguments."""
-    kept: tuple[Any, ...] = ()            # logits [teachers, examples, classes], whole, on every device
+    """Where a training step has its teachers' logits from; both are None where there are no teachers."""
+    kept: Float[Array, "teachers examples classes"] | None = None  # of the training split, whole, on every device
     ask: Callable[..., Any] | None = None  # (hypers, given, arrays, step) -> logits [W, steps, batch, classes] as slots
+
+    def answers(self, *arguments: Any) -> list[Any] | None:
+        """What `ask` gives for these arguments; None where teachers are not asked."""
+        return self.ask(*arguments) if self.ask else None
 
 
 class Network(NamedTuple):
@@ -88,8 +92,7 @@ def load(config: ml_collections.ConfigDict, dataset: Dataset, layout: Layout, of
     """
     roster = students.roster(config)
     if not roster:
-        nothing = np.zeros((1, len(dataset.splits["train"]), len(dataset.class_names)), np.float32)
-        return Teaching(kept=meshes.put(layout.mesh, meshes.SHARED, (nothing,)))
+        return Teaching()
     names = dict.fromkeys(teacher.name for teacher in roster)
     networks = {name: _network(config, dataset, name, of_students) for name in names
                 if not students.is_file(config.distill.teachers[name])}
@@ -98,7 +101,7 @@ def load(config: ml_collections.ConfigDict, dataset: Dataset, layout: Layout, of
     files = {name: _logits(name, config.distill.teachers[name], dataset) for name in names if name not in networks}
     kept = np.stack([files[teacher.name] if teacher.name in files else
                      logits_of(networks[teacher.name], teacher, dataset, config.evaluate.batch_size) for teacher in roster])
-    return Teaching(kept=meshes.put(layout.mesh, meshes.SHARED, (kept,)))
+    return Teaching(kept=meshes.put(layout.mesh, meshes.SHARED, kept))
 
 
 def logits_of(network: Network, teacher: students.Teacher, dataset: Dataset,
@@ -144,10 +147,10 @@ class _Online:
 
     def __init__(self, config, layout, roster, networks, classes):
         self._layout, self._roster, self._networks, self._classes = layout, roster, networks, classes
-        taught = students.hyper(config).distillation.teacher
+        taught = sweep.grid(config)["teacher"]
         self._keys = [tuple(int(teacher) for teacher in taught[slot]) for slot in layout.member_ids()]
         specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED, meshes.SHARED)
-        self._programs = {name: over_mesh(functools.partial(_several, network.forward), layout, specs, meshes.STEPS).program
+        self._programs = {name: over_mesh(functools.partial(_several, network.forward), layout, specs, meshes.STEPS).one_slot
                     for name, network in networks.items()}
         self._weights = {(key, name): self._place(key, name) for key in dict.fromkeys(self._keys) for name in self._names(key)}
 
@@ -191,7 +194,7 @@ class _Online:
 
 def _several(forward, weights, hyper, given, arrays, step):
     """Logits [steps, batch, classes] of consecutive steps, for one student on one shard."""
-    one = lambda at, rows: forward(weights, hyper.seed, at, memory.gather(arrays, rows))
+    one = lambda at, rows: forward(weights, hyper["seed"], at, memory.gather(arrays, rows))
     steps = memory.ids(given).shape[0]
     if steps == 1:
         return one(step, jax.tree.map(lambda x: x[0], given))[None]

@@ -6,14 +6,10 @@ with the format's number, the step, each leaf's shape, dtype and checksum, what 
 import errno
 import functools
 import json
-import logging
 import math
 import os
 import pathlib
 import reprlib
-import sys
-import traceback
-import warnings
 import zlib
 from typing import Any
 
@@ -29,7 +25,6 @@ FORMAT = 1
 GOLDEN_RATIO = 0x9E3779B9  # 2^32 over it
 BLOCK = 2**15  # words
 SLICE = 2**20  # bytes: what replicas of an array share the writing of; for less, a program per slice costs more than it saves
-LOOP_CLOSED = "Event loop is closed"  # what TensorStore's threads run into after an error
 
 
 class Damaged(Exception):
@@ -88,30 +83,9 @@ def _checksums(leaves: dict[str, Any]) -> dict[str, int]:
 
 @functools.cache
 def orbax() -> Any:
-    """Orbax, imported when first needed (0.4 s), and quiet.
-
-    An error reaches us as one exception, and we tell of it in one line; Orbax and TensorStore also log it, and their
-    threads print tracebacks, about a closed event loop and tasks that nobody awaits, some time later.
-    """
+    """Orbax, imported when first needed (0.4 s). What it prints of errors is silenced by `workdir.quiet.Quiet`."""
     import orbax.checkpoint
-
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(lambda record: not (
-            _is_orbax(record.pathname) or (record.exc_info and _is_echo(record.exc_info[1]))))
-    uncaught, unraisable = sys.excepthook, sys.unraisablehook
-    sys.excepthook = lambda kind, error, trace: str(error) == LOOP_CLOSED or uncaught(kind, error, trace)
-    sys.unraisablehook = lambda info: _is_echo(info.exc_value) or unraisable(info)
-    warnings.filterwarnings("ignore", r"coroutine 'Store\._get", RuntimeWarning)
     return orbax.checkpoint
-
-
-def _is_echo(error: BaseException | None) -> bool:
-    frames = traceback.extract_tb(error.__traceback__) if error else []
-    return str(error) == LOOP_CLOSED or any(_is_orbax(frame.filename) for frame in frames)
-
-
-def _is_orbax(filename: str) -> bool:
-    return "orbax" in pathlib.Path(filename).parts
 
 
 def writers() -> Any:

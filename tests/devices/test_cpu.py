@@ -149,14 +149,66 @@ def test_a_cache_that_cannot_be_written_is_done_without(clean, monkeypatch, tmp_
 
 def test_a_test_that_dies_is_a_failure(clean, monkeypatch, tmp_path):
     monkeypatch.setattr(cpu, "_version", lambda: None)
-    assert "failed" in cpu._tested("--xla_no_such_flag_at_all=1")[0]  # XLA aborts
+    assert "Unknown flag" in cpu._tested("--xla_no_such_flag_at_all=1")[0]  # XLA aborts
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_flags_in_a_file_are_left_alone(clean, monkeypatch, tmp_path):
+    """XLA takes an XLA_FLAGS that does not begin with a dash for the name of a file."""
+    asked = computing(monkeypatch, lambda flags: True)
+    monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags.txt"))
+    cpu.be_safe()
+    cpu.choose_flags("resnet")
+    assert os.environ["XLA_FLAGS"] == str(tmp_path / "flags.txt") == asked[0]
+
+
+def test_a_test_that_fails_is_not_called_wrong(clean, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_nonsense=1")
+    with pytest.warns(RuntimeWarning, match="is not known: the test itself failed .*Unknown flag.*xla_nonsense"):
+        cpu.choose_flags("mlp")
+
+
+@pytest.mark.parametrize("content", ['{"wrong": 0}', "null", '{"wrong": [1]}', "[" * 100_000])
+def test_a_cache_that_holds_something_else_is_computed_anew(clean, monkeypatch, tmp_path, content):
+    computing(monkeypatch, lambda flags: False)
+    file = tmp_path / "ls_jax" / "cpu_flags" / f"{cpu._fingerprint('')}.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    assert cpu._tested("") == ["a pattern"]
+
+
+def test_settings_of_jax_do_not_reach_the_test(clean, monkeypatch):
+    """Without jit the patterns are right under any flags."""
+    seen = {}
+    monkeypatch.setenv("JAX_DISABLE_JIT", "1")
+    monkeypatch.setattr(cpu.subprocess, "Popen", lambda *_, env, **__: seen.update(env) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cpu._tested("")
+    assert {name for name in seen if name.startswith("JAX_")} == {"JAX_PLATFORMS", "JAX_ENABLE_COMPILATION_CACHE"}
+
+
+def test_flags_that_came_too_late_are_noticed(clean, monkeypatch):
+    """XLA had read others before; the manifest, written when JAX is up, tells."""
+    monkeypatch.setattr(cpu, "_JAX_WAS_THERE", True)
+    monkeypatch.setattr(cpu, "_wrong_here", lambda: ["a pattern"])
+    computing(monkeypatch, lambda flags: True)
+    cpu.choose_flags("mlp")
+    monkeypatch.setattr(cpu, "_started", lambda: True)
+    with pytest.warns(RuntimeWarning, match="computes wrong"):
+        assert cpu.outcome()["patterns"] == "wrong: a pattern"
 
 
 def test_patterns_are_right_here():
     """Under the flags of this process, which has JAX's settings of a test."""
     before = jax.config.values["jax_disable_most_optimizations"]
     assert patterns.wrong() == [] and jax.config.values["jax_disable_most_optimizations"] == before
+
+
+def test_patterns_are_compiled_whatever_jax_is_told(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(patterns, "_right", lambda *_: compiled.append(not jax.config.jax_disable_jit) or True)
+    with jax.disable_jit():
+        assert patterns.wrong() == [] and all(compiled) and jax.config.jax_disable_jit
 
 
 def test_patterns_tell_garbage():

@@ -30,7 +30,7 @@ def test_analysis_of_a_file(tmp_path):
     np.savez(tmp_path / "net.npz", **arrays)
     page = analyze.run(tmp_path / "net.npz", tmp_path / "out")
     records = results.read(tmp_path / "out")
-    found = {(r["study"], r["quantity"], str(r.get("classes"))): r["mean"] for r in records}
+    found = {(r.study, r.quantity, str(r.get("classes"))): r.mean for r in records}
     assert found["accuracy", "accuracy", "None"] == pytest.approx(accuracy.accuracy(arrays["logits"], arrays["labels"]))
     assert found["accuracy", "nll", "None"] == pytest.approx(accuracy.negative_log_likelihood(arrays["logits"], arrays["labels"]))
     for quantity, value in projection.numbers(arrays).items():
@@ -51,8 +51,8 @@ def test_logits_and_labels_are_enough_for_accuracy(tmp_path):
     np.savez_compressed(tmp_path / "net.npz", logits=arrays["logits"], labels=arrays["labels"])
     text = analyze.run(tmp_path / "net.npz", tmp_path / "out").read_text()
     records = results.read(tmp_path / "out")
-    assert {record["study"] for record in records} == {"accuracy", "calibration", "representation"}
-    assert not any("alpha" in record for record in records)
+    assert {record.study for record in records} == {"accuracy", "calibration", "representation"}
+    assert not any(record.hyper for record in records)
     assert "the file does not have" in text and "Explore the projection" not in text
 
 
@@ -153,7 +153,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, save):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < size / 4
-    assert {r["quantity"]: r["mean"] for r in records if r.get("classes") == projection.ALL} == pytest.approx(expected)
+    assert {r.quantity: r.mean for r in records if r.get("classes") == projection.ALL} == pytest.approx(expected)
 
 
 # Odd types and values
@@ -179,7 +179,7 @@ def test_floats_of_every_type_are_those_of_float32(tmp_path, dtype, save):
     odd = {name: array if name == "labels" else array.astype(dtype) for name, array in arrays.items()}
     save(tmp_path / "odd.npz", **odd)
     np.savez(tmp_path / "net.npz", **arrays)
-    found = {name: {(r["study"], r["quantity"], str(r.get("classes")), str(r.get("fitted_on")), str(r.get("criterion"))): r["mean"]
+    found = {name: {(r.study, r.quantity, str(r.get("classes")), str(r.get("fitted_on")), str(r.get("criterion"))): r.mean
                     for r in analyze.measure(tmp_path / f"{name}.npz", tmp_path / name)} for name in ("odd", "net")}
     assert found["odd"] == pytest.approx(found["net"], rel=1e-5)
     seen = [explorer.data(tmp_path / name, [{"alpha": 0.0, "seed": 0}], [(0, 1, 2)]) for name in ("odd", "net")]
@@ -224,7 +224,7 @@ def test_the_largest_finite_logits_have_a_report(tmp_path):
     logits = np.where(np.eye(3)[arrays["labels"]] > 0, 3e38, -3e38).astype(np.float32)
     np.savez(tmp_path / "net.npz", logits=logits[:, [0, 2, 1]], labels=arrays["labels"])
     assert analyze.run(tmp_path / "net.npz", tmp_path / "out").exists()
-    found = {record["quantity"]: record["mean"] for record in results.read(tmp_path / "out")}
+    found = {record.quantity: record.mean for record in results.read(tmp_path / "out")}
     wrong = np.mean(arrays["labels"] != 0)
     assert found["nll"] == pytest.approx(6e38 * wrong, rel=1e-5) and found["accuracy"] == pytest.approx(1 - wrong)
     assert all(np.isfinite(value) for value in found.values())
@@ -235,7 +235,7 @@ def test_a_class_that_does_not_exist_is_taken(tmp_path):
     arrays = network()
     np.savez(tmp_path / "net.npz", logits=arrays["logits"], labels=arrays["labels"])
     np.savez(tmp_path / "more.npz", logits=np.insert(arrays["logits"], 5, -np.inf, axis=1), labels=arrays["labels"])
-    records = [{(r["quantity"], r.get("fitted_on"), r.get("criterion")): r["mean"] for r in results.read(tmp_path / name)}
+    records = [{(r.quantity, r.get("fitted_on"), r.get("criterion")): r.mean for r in results.read(tmp_path / name)}
                for name in ("net", "more") if analyze.run(tmp_path / f"{name}.npz", tmp_path / name)]
     for (quantity, *which), value in records[0].items():
         if quantity != "classwise ece":

@@ -8,6 +8,7 @@ from ls_jax import config as configs
 from ls_jax.data.sources import digits
 from ls_jax.studies import accuracy
 from ls_jax.studies.accuracy import records as accuracy_records
+from ls_jax.studies.common import records as results
 from ls_jax.studies.projection import records as projection_records
 from ls_jax.training import sweep
 from ls_jax.workdir import log, predictions
@@ -22,7 +23,7 @@ def experiment(workdir, class_names):
     config.sweep.seed = (0, 1, 2)
     config.unlock()
     config.projection = ml_collections.ConfigDict(dict(classes=((3, 8, 9),)))
-    rows, measured = sweep.rows(sweep.grid(config)), []
+    rows, measured = sweep.members(config), []
     for member, row in enumerate(rows):
         rng = np.random.default_rng(member)
         kernel, bias = rng.normal(size=(16, 10)).astype(np.float32), rng.normal(size=10).astype(np.float32)
@@ -32,7 +33,7 @@ def experiment(workdir, class_names):
             predictions.save(workdir, name, member, predicted, {"kernel": kernel, "bias": bias}, class_names)
             measured.append((name, row, accuracy.measure_all(predicted.logits, predicted.labels)))
     log.write_json(workdir / "config.json", configs.plain(config))
-    log.write_json(workdir / "results.json", accuracy_records.run(measured) + projection_records.run(workdir, rows, [(3, 8, 9)]))
+    results.write(workdir, accuracy_records.run(measured) + projection_records.run(workdir, rows, [(3, 8, 9)]))
     (workdir / "metrics.jsonl").write_text("".join(
         json.dumps({"step": step, "member": m, "split": split, **row, "loss": 1 / step, "accuracy": 0.5, "nll": 1}) + "\n"
         for step in (1, 2) for m, row in enumerate(rows) for split in ("train", "test")))

@@ -20,6 +20,7 @@ from ls_jax import report
 from ls_jax.report import markup, overview, sections
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.statistics import moments
 from tests.report.made_up import experiment
 
 RESULTS = pathlib.Path(__file__).resolve().parents[2] / "results"
@@ -77,9 +78,7 @@ def originals(tmp_path_factory):
     session["devices"]["kind"] = session["cpu"]["model"] = WORD
     (place / "digits" / "manifest.json").write_text(json.dumps(manifest))
     (place / "analysis").mkdir()
-    records = [{"study": "accuracy", "quantity": name, "split": "test", **results.moments([0.5])}
-               for name in ("accuracy", "nll")]
-    (place / "analysis" / "results.json").write_text(json.dumps(records))
+    results.write(place / "analysis", [results.Record("accuracy", name, "test", **moments([0.5])) for name in ("accuracy", "nll")])
     (place / "analysis" / "analysis.json").write_text(json.dumps({
         "file": f"{WORD}.npz", "examples": 9, "classes": 3, "triples": [], "kept": 0, "arrays": {WORD: [9, 3]},
         "seconds": 1.0, "version": WORD, "git": None}))

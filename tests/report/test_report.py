@@ -48,7 +48,7 @@ def test_page_has_its_sections(page, workdir):
     for fact in ("1 × abacus (cpu)", "&lt;wood&gt;", "1 h 2 min", f"{12 * 'a'} with uncommitted"):
         assert fact in text
     mean = results.select(results.read(workdir), study="projection", quantity="spread ratio", split="train", alpha=0.0,
-                          classes=projection.ALL)[0]["mean"]
+                          classes=projection.ALL)[0].mean
     assert f"{mean:.3f} ±" in text and 'class="verdict holds"' in text
     for name in ("learning_curves", "projection"):
         assert (workdir / "figures" / f"{name}.png").exists() and (workdir / "figures" / f"{name}.pdf").exists()
@@ -56,7 +56,7 @@ def test_page_has_its_sections(page, workdir):
 
 def test_members_that_diverged_are_named(workdir):
     config = json.loads((workdir / "config.json").read_text())
-    record = {"study": "training", "quantity": "diverged at step", "split": "train", "alpha": 0.1, "seed": 2, "mean": 40}
+    record = results.Record("training", "diverged at step", "train", 1, 40, None, [40], hyper={"alpha": 0.1}, seeds=[2])
     assert "α 0.1, seed 2: diverged at step 40" in sections.facts(config, None, [record])
 
 
@@ -104,7 +104,7 @@ def decode(text, dtype):
 
 def test_embedded_points_are_the_activations_in_the_span_of_templates(workdir):
     dataset = digits.load()
-    data = explorer.data(workdir, sweep.rows(sweep.grid(configs.default()))[:1], [(3, 8, 9)], dataset)
+    data = explorer.data(workdir, sweep.members(configs.default())[:1], [(3, 8, 9)], dataset)
     member, split = data["members"][0], data["splits"]["train"]
     arrays = predictions.load(workdir, "train", 0)
     index, points = np.asarray(split["index"]), member["splits"]["train"]
@@ -121,7 +121,7 @@ def test_embedded_points_are_the_activations_in_the_span_of_templates(workdir):
 
 def test_pictures_are_the_examples(workdir):
     dataset = digits.load()
-    split = explorer.data(workdir, sweep.rows(sweep.grid(configs.default()))[:1], [(3, 8, 9)], dataset)["splits"]["test"]
+    split = explorer.data(workdir, sweep.members(configs.default())[:1], [(3, 8, 9)], dataset)["splits"]["test"]
     pictures = split["pictures"]
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures["sheet"].split(",")[1]))), np.float32)
     for example in (0, 41, 300):
@@ -156,7 +156,7 @@ def test_few_of_many_classes_are_chosen_with_the_triples_among_them():
 def test_small_budget_says_what_is_left_out(workdir, monkeypatch):
     monkeypatch.setattr(explorer, "POINTS_BYTES", 8000)
     monkeypatch.setattr(explorer, "MOST_CLASSES", 6)
-    rows = sweep.rows(sweep.grid(configs.default()))
+    rows = sweep.members(configs.default())
     rows = [row for row in rows if row["seed"] < 3]
     data = explorer.data(workdir, rows, [(3, 8, 9)])
     assert len(data["class_names"]) == 6 and {m["seed"] for m in data["members"]} == {0} and data["bytes"] == 1

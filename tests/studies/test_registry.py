@@ -80,11 +80,11 @@ def test_findings_are_judged_by_the_claims_range(measured, name):
     """And the verdict is what the range makes of the interval."""
     low, high = RANGES[name]
     for finding in measured[name]:
-        assert tuple(finding["range"]) == (low, high)
-        left, right = finding["interval"]
+        assert tuple(finding.range) == (low, high)
+        left, right = finding.interval
         inside = (low is None or low < left) and (high is None or right < high)
         outside = (low is not None and right < low) or (high is not None and high < left)
-        assert finding["verdict"] == ("holds" if inside else "fails" if outside else "undecided")
+        assert finding.verdict == ("holds" if inside else "fails" if outside else "undecided")
 
 
 def test_a_margin_is_stated():

@@ -17,7 +17,7 @@ def test_predictions_and_sums_do_not_depend_on_batching(tiny, member, shards, ba
     tiny.mesh.update(member=member, data=shards)
     tiny.evaluate.batch_size = batch_size
     run = train.setup(tiny, data.load(tiny.data))
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     split = run.dataset.splits["test"]
     arrays = memory.place(split, run.layout.mesh)
     index = np.arange(len(split.labels), dtype=np.int32)[3:]
@@ -28,7 +28,7 @@ def test_predictions_and_sums_do_not_depend_on_batching(tiny, member, shards, ba
         np.testing.assert_array_equal(predicted.labels, split.labels[3:])
         np.testing.assert_allclose(accuracy.accuracy(predicted.logits, predicted.labels), sums.means()["accuracy"][m], rtol=1e-6)
         np.testing.assert_allclose(accuracy.negative_log_likelihood(predicted.logits, predicted.labels), sums.means()["nll"][m], rtol=1e-5)
-    reference = run.steps.predict  # the same rows, alone, outside the mesh
+    reference = run.step.predict  # the same rows, alone, outside the mesh
     batch = memory.gather(arrays, jnp.asarray(index[:5]))
     np.testing.assert_allclose(reference(sweep.take(run.layout.join(states), 1), batch).logits, predictions[1].logits[:5], atol=1e-4)
 

@@ -12,6 +12,7 @@ import pytest
 from ls_jax import data
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
+from ls_jax.studies.common import records as results
 from ls_jax.training import loop as train
 from ls_jax.workdir import checkpoint, log
 from tests.runs import ROOT, assert_rows_close, environment, finish, same_states, wait_for_step
@@ -119,9 +120,12 @@ def test_a_diverged_member_is_told_of_and_left_out(tiny, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "learning rate 1e+30) diverged at step 1 and is frozen; the others go on" in captured.err
     assert "left out, since it diverged at step 1" in captured.out
-    records = json.loads((tmp_path / "results.json").read_text())
-    accuracies = [record for record in records if record["quantity"] == "accuracy" and record["split"] == "test"]
-    assert [record["learning_rate"] for record in accuracies] == [0.1]
+    records = results.read(tmp_path)
+    accuracies = results.select(records, study="accuracy", quantity="accuracy", split="test")
+    assert [record.hyper["learning_rate"] for record in accuracies] == [0.1]
+    diverged, = results.select(records, quantity="diverged at step")
+    assert (diverged.mean, diverged.extra["member"], diverged.arm) == (1, 1, "alpha=0, learning_rate=1e+30")
+    assert "diverged at step 1: α=0, learning_rate=1e+30, seed 0" in captured.out
     assert [row["loss"] is None for row in log.read_metrics(tmp_path) if row["step"] == 8] == [False, True] * 2
     assert not (tmp_path / "predictions" / "test-001.npz").exists()
 

@@ -7,13 +7,12 @@ import pytest
 
 from ls_jax import config as configs
 from ls_jax.training import optim
-from ls_jax.training.state import Hyper
 
 PARAMS = {"conv": {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([0.5])},
           "norm": {"scale": jnp.array([1.5]), "bias": jnp.array([0.25])},
           "head": {"kernel": jnp.array([3.0]), "bias": jnp.array([4.0])}}
 GRADIENTS = jax.tree.map(lambda p: 0.1 * p + 0.3, PARAMS)
-HYPER = Hyper(alpha=0.0, seed=0, learning_rate=jnp.float32(0.5), weight_decay=jnp.float32(0.01))
+HYPER = {"learning_rate": jnp.float32(0.5), "weight_decay": jnp.float32(0.01)}
 
 
 def settings(**optimizer):

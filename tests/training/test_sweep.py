@@ -30,10 +30,10 @@ def run_steps(config, count=3, member=1, shards=1, strategy="unroll", **sweep_fi
     config.sweep.update(sweep_fields)
     run = train.setup(config, data.load(config.data))
     step, _ = train.training_programs(run)
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     for i in range(count):
-        ids = order.block(run.examples, config.batch_size, run.hyper.seed, i, 1)
+        ids = order.block(run.examples, config.batch_size, run.hyper["seed"], i, 1)
         states = step(states, run.hypers(), train.place_ids(run.layout, ids), arrays)
     return mesh.fetch(run.layout.join(states))
 
@@ -45,7 +45,7 @@ def assert_close(a, b, **tolerance):
 def test_the_grid_is_the_product_with_the_seed_fastest():
     config = configs.default()
     config.sweep.alpha, config.sweep.seed, config.sweep.learning_rate = (0.0, 0.1), (3, 5), (0.1, 0.2)
-    rows = sweep.rows(sweep.grid(config))
+    rows = sweep.members(config)
     assert [(row["alpha"], row["learning_rate"], row["seed"]) for row in rows] == [
         (0.0, 0.1, 3), (0.0, 0.1, 5), (0.0, 0.2, 3), (0.0, 0.2, 5), (0.1, 0.1, 3), (0.1, 0.1, 5), (0.1, 0.2, 3), (0.1, 0.2, 5)]
 
@@ -62,8 +62,9 @@ def test_split_and_join_are_inverse():
 
 def test_a_member_is_its_solo_run_to_the_last_bit(config):
     together = run_steps(config)
-    alone = run_steps(config, alpha=(0.2,), seed=(1,))
-    jax.tree.map(np.testing.assert_array_equal, sweep.take(together, 3), sweep.take(alone, 0))
+    for member, alpha in ((3, 0.2), (1, 0.0)):
+        alone = run_steps(config, alpha=(alpha,), seed=(1,))
+        jax.tree.map(np.testing.assert_array_equal, sweep.take(together, member), sweep.take(alone, 0))
 
 
 @pytest.mark.parametrize("member,shards,strategy", [
@@ -87,7 +88,7 @@ def test_members_of_a_seed_start_alike_and_see_the_same_examples(config):
     kernel = jax.tree.leaves(state.params)[-1]
     np.testing.assert_array_equal(kernel[0], kernel[2])  # seed 0 at both α
     assert not np.array_equal(kernel[0], kernel[1])
-    ids = order.block(1000, 16, sweep.grid(config).seed, 5, 1)
+    ids = order.block(1000, 16, sweep.grid(config)["seed"], 5, 1)
     np.testing.assert_array_equal(ids[0], ids[2])
     assert not np.array_equal(ids[0], ids[1])
 
@@ -96,8 +97,8 @@ def test_the_member_axis_alone_communicates_nothing(config):
     config.mesh.update(member=4, data=1)
     run = train.setup(config, data.load(config.data))
     step, _ = train.training_programs(run)
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
-    ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper.seed, 0, 1))
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper["seed"], 0, 1))
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     text = step.lower(states[0], run.hypers()[0], ids[0], arrays).compile().as_text()
     assert not any(f" {name}(" in text for name in ("all-reduce", "all-gather", "all-to-all", "collective-permute"))
@@ -114,6 +115,9 @@ def test_one_compilation_serves_the_whole_sweep(config):
     twice = over_mesh(double, layout, (mesh.MEMBER,), mesh.MEMBER)
     result = layout.join(twice(layout.split(mesh.put(layout.mesh, mesh.MEMBER, np.arange(4, dtype=np.float32)))))
     assert len(traces) == 1 and result.tolist() == [0, 2, 4, 6]
+    assert twice.one_slot(jnp.ones(1)).tolist() == [2] and "multiply" in twice.lower(jnp.ones(1)).as_text() and twice.slots == 4
+    assert over_mesh(lambda x, y: x if y is None else y, layout, (mesh.MEMBER, mesh.MEMBER), mesh.MEMBER)(
+        layout.split(np.arange(4, dtype=np.float32)), None)[2].tolist() == [2]
 
 
 def test_batch_norm_per_device_is_that_of_as_many_parts(config):

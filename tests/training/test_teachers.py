@@ -66,12 +66,11 @@ def run_steps(config, count=3, member=1, shards=1, **fields):
     teaching = teachers.load(config, run.dataset, run.layout, None) if config.distill else teachers.Teaching()
     run = train.dataclasses.replace(run, teaching=teaching)
     step, _ = train.training_programs(run)
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
-    arrays = (*memory.place(run.dataset.splits["train"], run.layout.mesh), *teaching.kept)
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     for i in range(count):
-        ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper.seed, i, 1))
-        asked = (teaching.ask(run.hypers(), ids, arrays[:2], i),) if teaching.ask else ()
-        states = step(states, run.hypers(), ids, arrays, *asked)
+        ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper["seed"], i, 1))
+        states = step(states, run.hypers(), ids, arrays, teaching.answers(run.hypers(), ids, arrays, i))
     return mesh.fetch(run.layout.join(states)), run
 
 
@@ -83,7 +82,7 @@ def test_asked_and_kept_teachers_agree(tiny, trained, monkeypatch):
     """Two ways to the same logits where nothing is augmented; and students without a teacher train as a plain run, bit for bit."""
     config = a_config(tiny, str(trained))
     kept, run = run_steps(config)
-    assert run.teaching.ask is None and run.teaching.kept[0].shape == (4, 1297, 10)
+    assert run.teaching.ask is None and run.teaching.kept.shape == (4, 1297, 10)
     plain = config.copy_and_resolve_references()
     plain.distill = None
     plain.sweep.alpha = (0.2,)
@@ -119,11 +118,11 @@ def test_students_of_one_teacher_pay_for_one_forward_pass(tiny, trained):
     ask = run.teaching.ask
     ask._programs = {name: lambda *arguments, program=program: calls.append(name) or program(*arguments)
                      for name, program in ask._programs.items()}
-    ids = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper.seed, 0, 1))
+    ids = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper["seed"], 0, 1))
     answers = ask(run.hypers(), ids, memory.place(run.dataset.splits["train"], run.layout.mesh), 0)
     assert len(answers) == run.layout.slots == 14 and len(calls) == len(students.roster(config)) == 4
     assert answers[2] is answers[4] is answers[6] and not np.any(answers[0])  # seed 0 at three temperatures; a student alone
-    two = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper.seed, 0, 2))
+    two = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper["seed"], 0, 2))
     both = ask(run.hypers(), two, memory.place(run.dataset.splits["train"], run.layout.mesh), 0)
     np.testing.assert_allclose(both[2][:, 0], answers[2][:, 0], atol=1e-5)  # several steps in one call
     assert not np.allclose(both[2][:, 1], both[2][:, 0])
@@ -134,7 +133,7 @@ def test_a_file_of_logits_teaches_as_the_network_that_gave_it(tiny, trained, tmp
     config.distill.students.taught.update(teacher_alpha=(0.0,), seed=(0,))
     config.distill.students.alone.seed = (0,)
     by_network, run = run_steps(config)
-    np.savez(tmp_path / "logits.npz", logits=np.asarray(run.teaching.kept[0][0]))
+    np.savez(tmp_path / "logits.npz", logits=np.asarray(run.teaching.kept[0]))
     config.distill.teachers.net = f"{tmp_path}/logits.npz"
     by_file, _ = run_steps(config)
     jax.tree.map(np.testing.assert_array_equal, by_file, by_network)

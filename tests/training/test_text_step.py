@@ -16,9 +16,8 @@ from ls_jax.models import Output
 from ls_jax.studies import accuracy
 from ls_jax.training import evaluate, step, sweep
 from ls_jax.training import loop as train
-from ls_jax.training.state import Hyper
 
-HYPER = Hyper(alpha=jnp.float32(0.1), seed=jnp.int32(3), learning_rate=jnp.float32(0.1), weight_decay=jnp.float32(0.0))
+HYPER = {"alpha": jnp.float32(0.1), "seed": jnp.int32(3), "learning_rate": jnp.float32(0.1), "weight_decay": jnp.float32(0.0)}
 VOCABULARY, LENGTH = 7, 6
 
 
@@ -73,11 +72,11 @@ def test_one_step_descends_the_mean_over_tokens_that_are_no_padding(tiny, datase
 
     def loss(params):  # row by row, token by token
         model = nnx.merge(nnx.graphdef(Bigram(num_classes=VOCABULARY, rngs=nnx.Rngs(0))), params)
-        keys = step.rng.per_example(step.rng.key(HYPER.seed, "dropout", 0), batch.ids)
+        keys = step.rng.per_example(step.rng.key(HYPER["seed"], "dropout", 0), batch.ids)
         logits = model(batch.inputs, train=True, dropout_keys=keys).logits
         return losses.smoothed_cross_entropy(logits[mask], batch.labels[mask], 0.1).mean()
 
-    new = steps.train(state, HYPER, batch)
+    new = steps.train(state, HYPER, step.StepInput(batch))
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, jax.grad(loss)(state.params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new.params, expected)
     assert float(new.sums.count) == mask.sum() < mask.size
@@ -90,15 +89,16 @@ def test_what_stands_at_padding_changes_nothing(tiny, dataset):
     padding = batch.inputs.target_segments == 0
     other = batch._replace(labels=jnp.where(padding, 5, batch.labels),
                            inputs=batch.inputs._replace(target=jnp.where(padding, 3, batch.inputs.target)))
-    jax.tree.map(np.testing.assert_array_equal, steps.train(state, HYPER, batch), steps.train(state, HYPER, other))
+    train = lambda batch: steps.train(state, HYPER, step.StepInput(batch))
+    jax.tree.map(np.testing.assert_array_equal, train(batch), train(other))
 
 
 def trained(config, dataset, steps=3):
     run = train.setup(config, dataset)
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(dataset.splits["train"], run.layout.mesh)
     program, _ = train.training_programs(run)
-    ids = order.block(run.examples, run.batch, run.hyper.seed, 0, steps)
+    ids = order.block(run.examples, run.batch, run.hyper["seed"], 0, steps)
     for at in range(steps):
         states = program(states, run.hypers(), train.place_ids(run.layout, ids[:, at:at + 1]), arrays)
     return run, states

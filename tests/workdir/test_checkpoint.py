@@ -21,7 +21,7 @@ from ls_jax.errors import UserError
 from ls_jax.workdir import checkpoint_format
 from ls_jax.workdir.checkpoint import Checkpoints, load_member
 
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine 'Store._get:RuntimeWarning")  # as `orbax()`, which pytest undoes
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine 'Store._get:RuntimeWarning")  # as `quiet.Quiet`
 MEMBERS = 4
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -339,7 +339,9 @@ import os, resource, signal, sys
 import jax.numpy as jnp, numpy as np
 from ls_jax.workdir.checkpoint import Checkpoints
 from ls_jax.errors import UserError
+from ls_jax.workdir.quiet import Quiet
 
+Quiet().__enter__()  # until the process ends
 state = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(4, 50_000)), jnp.float32)}
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 limit = int(sys.argv[2])

@@ -16,6 +16,7 @@ from ls_jax.modes import analyze, experiment, reproduce
 from ls_jax.report import calibration
 from ls_jax.studies.calibration import records as calibration_records
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.statistics import moments
 from ls_jax.training import loop as train
 from ls_jax.training import teachers
 from ls_jax.workdir import log, replace
@@ -182,7 +183,7 @@ def test_a_teacher_with_results_of_an_unfinished_training_goes_on(tmp_path, monk
     students = config.load("configs/digits_distill.py", "smoke")
     where = teachers.workdir(tmp_path, *next(iter(sorted(students.distill.teachers.items()))))
     where.mkdir(parents=True)
-    log.write_json(where / "results.json", [{"study": "training", "quantity": results.UNFINISHED, "mean": 3}])
+    results.write(where, [results.Record("training", results.UNFINISHED, "train", **moments([3]))])
     (where / "report.html").write_text("half")
     ran = []
     monkeypatch.setattr(experiment, "run", lambda _, workdir: ran.append(workdir))

@@ -2,7 +2,7 @@
 import importlib
 import pathlib
 from collections.abc import Mapping
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import ml_collections
 
@@ -38,6 +38,8 @@ class Source(Protocol):
         ...
 
 
+PARTS = ("NAMES", "FIELDS", "owns", "check", "load")
+
 SOURCES = (
     "ls_jax.data.sources.digits",
     "ls_jax.data.sources.folder",
@@ -50,7 +52,14 @@ SOURCES = (
 
 def every() -> list[Source]:
     """The sources, in the order in which they are asked whether a data set is theirs."""
-    return [cast(Source, importlib.import_module(name)) for name in SOURCES]
+    return [_load(name) for name in SOURCES]
+
+
+def _load(name):
+    module = importlib.import_module(name)
+    if not isinstance(module, Source):
+        raise TypeError(f"{name} is no Source: it lacks {', '.join(part for part in PARTS if not hasattr(module, part))}")
+    return module
 
 
 def of(data: ml_collections.ConfigDict) -> Source:

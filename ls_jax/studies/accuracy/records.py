@@ -12,7 +12,6 @@ def run(measured: Sequence[tuple[str, Mapping[str, Any], Mapping[str, float]]]) 
     for split in dict.fromkeys(split for split, _, _ in measured):
         here = [(row, values) for of, row, values in measured if of == split]
         for quantity in MEASURES:
-            found = results.summarize("accuracy", quantity, split, [row for row, _ in here],
-                                      [values[quantity] for _, values in here])
-            records += [{**record, "examples": here[0][1]["examples"]} for record in found]
+            records += results.summarize("accuracy", quantity, split, [row for row, _ in here], [values[quantity] for _, values in here],
+                                         examples=here[0][1]["examples"])
     return records

@@ -10,39 +10,34 @@ ALPHAS = (0.05, 0.1)  # of Table 3
 MARGIN = 0.015  # Table 3's largest excess of smoothing over temperature scaling is 0.013
 
 
-def _held_out(records):
-    splits = {record["split"] for record in results.select(records, study="calibration")}
-    return "validation" if "validation" in splits else "test"
-
-
 def _against_scaling(records):
     """Smoothed at T = 1 against hard at its temperature, by the honest fit; on test where there is one, since that fit's split is not."""
-    found = results.select(records, study="calibration", quantity="ece against temperature scaling difference")
-    honest = [record for record in found if record["fitted_on"] != "same split"]
-    split = "test" if any(record["split"] == "test" for record in honest) else "validation"
+    found = results.select(records, study="calibration", quantity="ece against temperature scaling")
+    honest = [record for record in found if record.extra["fitted_on"] != "same split"]
+    split = "test" if any(record.split == "test" for record in honest) else "validation"
     return claims.compare(honest, "calibration", "ece against temperature scaling", (split,), high=MARGIN, alphas=ALPHAS)
 
 
 def _of_hard(records: Sequence[results.Record], value, low=-np.inf, high=np.inf):
-    """Findings on the hard network alone: `value(records of one split, α = 0)` is one number a seed."""
-    here = results.select(records, study="calibration", split=_held_out(records), alpha=0)
-    here = [record for record in here if "baseline_alpha" not in record]
-    values = value(here)
-    if values is None:
-        return []
-    return [{"split": here[0]["split"], "alpha": 0.0, "baseline_alpha": 0.0, "hyper": {},
-             "range": [end if np.isfinite(end) else None for end in (low, high)], **claims.judge(values, low, high)}]
+    """Findings on hard networks alone: `value(records of one of them on one split)` is one number a seed, or None."""
+    split = results.held_out(records, "calibration")
+    here = [record for record in results.select(records, study="calibration", split=split, kind=results.VALUE)
+            if results.is_plain(record.hyper) and record.hyper]
+    varying = results.others([record.hyper for record in here])
+    values = [(group[0], value(group)) for _, group in results.grouped(here)]
+    return [claims.of_record(record, low, high, varying, of_seeds) for record, of_seeds in values if of_seeds is not None]
 
 
-def _values(records, quantity, **fields):
-    found = results.select(records, quantity=quantity, **fields)
-    return found[0]["values"] if len(found) == 1 else None
+def _values(records, quantity):
+    found = results.select(records, quantity=quantity)
+    return found[0].values if len(found) == 1 else None
 
 
 def _scaling_gain(records):
-    scaled = [record for record in results.select(records, quantity="scaled ece", criterion="nll") if record["fitted_on"] != "same split"]
+    scaled = [record for record in results.select(records, quantity="scaled ece", criterion="nll")
+              if record.extra["fitted_on"] != "same split"]
     before = _values(records, "ece")
-    return None if before is None or len(scaled) != 1 else list(np.subtract(scaled[0]["values"], before))
+    return None if before is None or len(scaled) != 1 else list(np.subtract(scaled[0].values, before))
 
 
 CLAIMS: dict[str, claims.Claim] = {

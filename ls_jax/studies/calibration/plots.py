@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from ls_jax.studies.calibration import bootstrap
 from ls_jax.studies.calibration.records import BINS
-from ls_jax.studies.common import plots
+from ls_jax.studies.common import plots, tables
 from ls_jax.studies.common import records as results
 
 FEW = 10  # examples: bins of fewer are drawn as unsure
@@ -21,23 +21,29 @@ class Curve(NamedTuple):
 
 
 def curves(records: Sequence[results.Record], split: str) -> dict[str, Curve]:
-    """Figure 2's curves: hard, hard at its temperature, and the smoothed network of the smallest mean calibration error."""
-    here = results.select(records, study="calibration", quantity="reliability", split=split)
-    named = "alpha" in here[0]  # else a network that was not trained here, of which nothing is known
-    drawn = {}
-    for record in here:
-        if record.get("alpha", 0.0) == 0:
-            drawn[f"{'hard, ' if named else ''}T = {record['temperature']:.{2 if 'fitted_on' in record else 0}f}"] = _curve(record)
-    errors = {record["alpha"]: record["mean"] for record in results.select(records, study="calibration", quantity="ece", split=split)
-              if record.get("alpha", 0.0) > 0}
-    if errors:
-        alpha = min(errors, key=errors.get)
-        drawn[f"smoothed, α = {alpha:g}"] = _curve(results.select(here, alpha=alpha)[0])
+    """Figure 2's curves: hard, hard at its temperature, and the smoothed network of the smallest mean calibration error.
+
+    Where more than smoothing varies, there are these curves for each setting of the rest.
+    """
+    here = results.select(records, study="calibration", split=split, kind=results.VALUE)
+    varying, drawn = results.others([record.hyper for record in here]), {}
+    for other, group in results.grouped(here):
+        suffix = f", {tables.label(other, varying, ' = ')}" if varying else ""
+        diagrams = results.select(group, quantity="reliability")
+        for record in diagrams:
+            if results.is_plain(record.hyper):  # or of a network that was not trained here, of which nothing is known
+                temperature = f"T = {record.extra['temperature']:.{2 if 'fitted_on' in record.extra else 0}f}"
+                drawn[("hard, " if record.hyper else "") + temperature + suffix] = _curve(record)
+        errors = {record.hyper["alpha"]: record.mean for record in results.select(group, quantity="ece")
+                  if record.hyper.get("alpha", 0.0) > 0}
+        if errors:
+            alpha = min(errors, key=errors.get)
+            drawn[f"smoothed, α = {alpha:g}{suffix}"] = _curve(results.select(diagrams, alpha=alpha)[0])
     return drawn
 
 
 def _curve(record):
-    return Curve(*(np.asarray(record[name], np.float64) for name in Curve._fields))
+    return Curve(*(np.asarray(record.extra[name], np.float64) for name in Curve._fields))
 
 
 def reliability_diagram(drawn: Mapping[str, Curve], title: str = "") -> Any:
@@ -58,7 +64,7 @@ def reliability_diagram(drawn: Mapping[str, Curve], title: str = "") -> Any:
 
 
 def _draw(axis, below, label, curve, place, many):
-    colour, marker = plots.COLOURS[place], "os^Dv"[place]
+    colour, marker = plots.COLOURS[place % len(plots.COLOURS)], "os^Dv"[place % 5]
     seeds, bins = curve.count.shape
     total = curve.count.sum(axis=0)
     full = total > 0
@@ -80,29 +86,41 @@ def _draw(axis, below, label, curve, place, many):
 def error_against_alpha(records: Sequence[results.Record], split: str) -> Any:
     """Calibration error against α: at T = 1, at each network's own temperature, and the hard network's levels of both.
 
-    Points are seeds, lines their means; the band is the 95 % interval over examples of the debiased error.
+    Points are seeds, lines their means; the band is the 95 % interval over examples of the debiased error. Where more than smoothing
+    varies, each setting of the rest has a panel.
     """
-    here = [record for record in results.select(records, study="calibration", split=split) if "baseline_alpha" not in record]
-    plain, debiased = (_sorted(results.select(here, quantity=quantity)) for quantity in ("ece", "debiased ece"))
-    fitted_on = results.select(here, quantity="temperature")[0]["fitted_on"]
-    scaled = _sorted(results.select(here, quantity="scaled ece", fitted_on=fitted_on, criterion="nll"))
+    here = results.select(records, study="calibration", split=split, kind=results.VALUE)
+    varying, groups = results.others([record.hyper for record in here]), results.grouped(here)
     with plots.rc_context(plots.STYLE):
-        figure, axis = plots.subplots(figsize=(5.2, 3.8))
-        low, high = np.transpose([record["examples_interval"] for record in debiased])
-        axis.fill_between([record["alpha"] for record in debiased], low, high, color=plots.COLOURS[2], alpha=0.2, linewidth=0)
-        for series, label, colour, marker in ((plain, "smoothed, T = 1", plots.COLOURS[2], "^"),
-                                              (scaled, "smoothed, at its own T", plots.COLOURS[3], "s")):
-            axis.plot([record["alpha"] for record in series], [record["mean"] for record in series], color=colour, label=label)
-            for record in series:
-                axis.scatter([record["alpha"]] * record["n"], record["values"], s=16, color=colour, marker=marker, zorder=3)
-        for series, label, colour, style in ((plain, "hard, T = 1", plots.COLOURS[0], "--"),
-                                             (scaled, "hard, at its T", plots.COLOURS[1], ":")):
-            for record in results.select(series, alpha=0):
-                axis.axhline(record["mean"], color=colour, linestyle=style, linewidth=1.4, label=label)
-        axis.set(xlabel="label smoothing α", ylabel=f"expected calibration error ({BINS} bins)", title=f"{split} split", ylim=(0, None))
-        figure.legend(loc="outside lower center", ncols=2)
+        figure, axes = plots.subplots(1, len(groups), figsize=(5.2 * len(groups), 3.8), squeeze=False)
+        for axis, (other, group) in zip(axes[0], groups):
+            _errors(axis, group)
+            title = f"{split} split" + (f", {tables.label(other, varying, ' = ')}" if varying else "")
+            axis.set(xlabel="label smoothing α", ylabel=f"expected calibration error ({BINS} bins)", title=title, ylim=(0, None))
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         return figure
 
 
+def _errors(axis, here):
+    plain, debiased = (_sorted(results.select(here, quantity=quantity)) for quantity in ("ece", "debiased ece"))
+    fitted_on = results.select(here, quantity="temperature")[0].extra["fitted_on"]
+    scaled = _sorted(results.select(here, quantity="scaled ece", fitted_on=fitted_on, criterion="nll"))
+    low, high = np.transpose([record.extra["examples_interval"] for record in debiased])
+    axis.fill_between([_alpha(record) for record in debiased], low, high, color=plots.COLOURS[2], alpha=0.2, linewidth=0)
+    for series, label, colour, marker in ((plain, "smoothed, T = 1", plots.COLOURS[2], "^"),
+                                          (scaled, "smoothed, at its own T", plots.COLOURS[3], "s")):
+        axis.plot([_alpha(record) for record in series], [record.mean for record in series], color=colour, label=label)
+        for record in series:
+            axis.scatter([_alpha(record)] * record.n, record.values, s=16, color=colour, marker=marker, zorder=3)
+    for series, label, colour, style in ((plain, "hard, T = 1", plots.COLOURS[0], "--"), (scaled, "hard, at its T", plots.COLOURS[1], ":")):
+        for record in series:
+            if _alpha(record) == 0:
+                axis.axhline(record.mean, color=colour, linestyle=style, linewidth=1.4, label=label)
+
+
+def _alpha(record):
+    return record.hyper["alpha"]
+
+
 def _sorted(records):
-    return sorted(records, key=lambda record: record["alpha"])
+    return sorted(records, key=_alpha)

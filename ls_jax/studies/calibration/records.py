@@ -1,4 +1,4 @@
-"""The calibration study of a run: its members' predictions measured, summarised over seeds and compared across smoothings.
+"""The calibration study of a run: its members' predictions measured, summarised over seeds and compared with their baseline.
 
 A member is measured at temperature 1 and at temperatures fitted to it. `fitted_on` says on what: "validation" (reported on
 test), "other half" (of the split itself, each half under the other's temperature), or "same split", as the paper seems to.
@@ -16,10 +16,12 @@ from ls_jax.studies import selective
 from ls_jax.studies.calibration import binning, bootstrap, scores, temperature
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import streaming
+from ls_jax.studies.common.statistics import moments, paired
 from ls_jax.workdir import predictions
 
 BINS = 15
 SPLITS = ("validation", "test")
+INTERVALS_OVER_EXAMPLES = {("debiased ece", results.VALUE), ("debiased ece", results.DIFFERENCE), ("overconfidence", results.VALUE)}
 
 
 class Fitted(NamedTuple):
@@ -78,31 +80,37 @@ def measure(row: Mapping[str, Any], splits: Mapping[str, tuple[Any, Any]]) -> It
 def run(measured: Sequence[Measured], level: float = 0.95, draws: int = 1000, seed: int = 0) -> list[results.Record]:
     """Records of everything measured, with intervals over seeds (`interval`) and over examples (`examples_interval`).
 
-    Beside the measures: "temperature", "scaled ece", "scaled nll"; "ece against temperature scaling difference", a smoothed
-    network's error less that of the hard one of equal seed at its temperature; "best alpha"; the sums over bins of "reliability"
-    diagrams; and in "overconfidence" the regime.
+    Beside the measures: "temperature", "scaled ece", "scaled nll"; "ece against temperature scaling", a difference, of the error less that
+    of the baseline of equal seed at the baseline's temperature; "best alpha"; the sums over bins of "reliability" diagrams; and in
+    "overconfidence" the regime.
     """
+    measured = [each._replace(row=row) for each, row in zip(measured, results.arms([each.row for each in measured]))]
     records = []
     for split in dict.fromkeys(each.split for each in measured):
         here = [each for each in measured if each.split == split]
         base = {"bins": BINS, "examples": len(here[0].correct)}
-        summarize = lambda quantity, values, **extra: [{**record, **base, **extra} for record in results.summarize(
-            "calibration", quantity, split, [each.row for each in here], values)]
+        summarize = lambda quantity, values, **extra: results.summarize(
+            "calibration", quantity, split, [each.row for each in here], values, **base, **extra)
+        of_split = []
         for quantity in here[0].values:
-            records += summarize(quantity, [each.values[quantity] for each in here])
+            of_split += summarize(quantity, [each.values[quantity] for each in here])
         for place, fit in enumerate(here[0].fits):
             fits = [each.fits[place] for each in here]
             extra = {"fitted_on": fit.fitted_on, "criterion": fit.criterion}
-            found = summarize("temperature", [each.temperature for each in fits], **extra)
-            statuses = {(_key(each.row), each.row["seed"]): fit.status for each, fit in zip(here, fits)}
-            records += [{**record, "status": [statuses[_key(record, here), of] for of in record["seeds"]]}
-                        for record in found if "baseline_alpha" not in record]
-            records += summarize("scaled ece", [each.ece for each in fits], **extra)
-            records += summarize("scaled nll", [each.nll for each in fits], **extra)
-            records += [{**record, **base, **extra} for record in _against_scaling(here, place)]
+            statuses = {(results.key(results.hyper(each.row)), each.row["seed"]): fit.status for each, fit in zip(here, fits)}
+            of_split += [record.having(status=[statuses[results.key(record.hyper), seed] for seed in record.seeds])
+                         for record in summarize("temperature", [each.temperature for each in fits], **extra)
+                         if record.kind == results.VALUE]
+            of_split += summarize("scaled ece", [each.ece for each in fits], **extra)
+            of_split += summarize("scaled nll", [each.nll for each in fits], **extra)
+            of_split += _against_scaling(here, place, **base, **extra)
+        best = []
         for group in _groups(here):
-            records += _compare(records, group, level, draws, seed)
-        records += _diagrams(here)
+            of = bootstrap.joint(np.stack([each.confidence for each in group]), np.stack([each.correct for each in group]), BINS,
+                                 level=level, draws=draws, seed=seed)
+            of_split = [_with_examples_interval(record, group, of, level) for record in of_split]
+            best += _best(of, group, level, seed)
+        records += [*of_split, *best, *_diagrams(here)]
     return records
 
 
@@ -132,97 +140,99 @@ def _fitted(fitted_on, criterion, logits, labels, parts):
 
 
 def _diagrams(here):
-    """Reliability diagrams as sums over bins, [seeds, bins]: of every smoothing at T = 1, and of hard networks at their temperature.
+    """Reliability diagrams as sums over bins, [seeds, bins]: of every arm at T = 1, and of networks trained with cross-entropy alone at
+    their temperature.
 
     Their values are the calibration errors.
     """
-    for group in _groups(here):
-        for alpha in sorted({each.row["alpha"] for each in group}):
-            members = [each for each in group if each.row["alpha"] == alpha]
-            base = {"study": "calibration", "quantity": "reliability", "split": here[0].split, **dict(_key(members[0].row)),
-                    "seeds": [each.row["seed"] for each in members], "bins": BINS}
-            yield {**base, "temperature": 1.0, **_bin_sums([(each.confidence, each.correct) for each in members])}
-            if alpha == 0:
-                fits = [each.fits[0] for each in members]
-                mean = float(np.exp(np.mean([np.log(fit.temperature) for fit in fits])))
-                yield {**base, "temperature": mean, "fitted_on": fits[0].fitted_on,
-                       **_bin_sums([(fit.confidence, each.correct) for fit, each in zip(fits, members)])}
+    for members in _arms(here):
+        yield _diagram(members, [(each.confidence, each.correct) for each in members], temperature=1.0)
+        if results.is_plain(members[0].row):
+            fits = [each.fits[0] for each in members]
+            mean = float(np.exp(np.mean([np.log(fit.temperature) for fit in fits])))
+            yield _diagram(members, [(fit.confidence, each.correct) for fit, each in zip(fits, members)], temperature=mean,
+                           fitted_on=fits[0].fitted_on)
 
 
-def _bin_sums(networks):
-    cells = [binning.cells(confidence, correct, binning.equal_width(BINS)) for confidence, correct in networks]
-    return {**results.moments([binning.of_cells(each) for each in cells]), "count": [each.count.sum(axis=1).tolist() for each in cells],
+def _diagram(members, networks, **extra):
+    """The record of one arm; `networks` are its members' (confidence, correct)."""
+    cells, row = [binning.cells(confidence, correct, binning.equal_width(BINS)) for confidence, correct in networks], members[0].row
+    sums = {"count": [each.count.sum(axis=1).tolist() for each in cells],
             "confidence": [each.confidence.sum(axis=1).tolist() for each in cells],
             "correct": [each.count[:, 1].tolist() for each in cells]}
+    return results.Record("calibration", "reliability", members[0].split, **moments([binning.of_cells(each) for each in cells]),
+                          hyper=results.hyper(row), arm=row["arm"], seeds=[each.row["seed"] for each in members],
+                          extra={"bins": BINS, **extra, **sums})
 
 
-def _key(row, here=None):
-    """Hyper-parameters other than the seed, as a key."""
-    names = [name for name in (here[0].row if here else row) if name != "seed"]
-    return tuple((name, row[name]) for name in names)
+def _arms(here):
+    """The members of each arm."""
+    found = {}
+    for each in here:
+        found.setdefault(results.key(results.hyper(each.row)), []).append(each)
+    return list(found.values())
 
 
 def _groups(here):
-    """Members that differ by smoothing and seed alone."""
-    groups = {}
+    """The members in groups that hold all that is compared: they are equal in what no arm and its baseline, and no two smoothings, differ
+    in."""
+    compared = {"alpha"} | {name for each in here for name, value in (each.row["baseline"] or {}).items() if each.row[name] != value}
+    found = {}
     for each in here:
-        groups.setdefault(tuple(item for item in _key(each.row) if item[0] != "alpha"), []).append(each)
-    return groups.values()
+        found.setdefault(results.key({name: value for name, value in results.hyper(each.row).items() if name not in compared}),
+                         []).append(each)
+    return list(found.values())
 
 
-def _against_scaling(here, place):
-    """The calibration error of smoothed networks less that of the hard one of equal seed under its temperature."""
-    for group in _groups(here):
-        hard = {each.row["seed"]: each.fits[place].ece for each in group if each.row["alpha"] == 0}
-        for alpha in sorted({each.row["alpha"] for each in group} - {0}):
-            pairs = [(each, hard[each.row["seed"]]) for each in group if each.row["alpha"] == alpha and each.row["seed"] in hard]
-            if pairs:
-                values = [each.values["ece"] - scaled for each, scaled in pairs]
-                yield {"study": "calibration", "quantity": "ece against temperature scaling difference", "split": here[0].split,
-                       **dict(_key(pairs[0][0].row)), "baseline_alpha": 0.0, **results.moments(values),
-                       "interval": results.t_interval(values), "seeds": [each.row["seed"] for each, _ in pairs]}
+def _against_scaling(here, place, **extra):
+    """The calibration error of networks less that of their baseline of equal seed under the baseline's temperature."""
+    found = {results.key(results.hyper(members[0].row)): members for members in _arms(here)}
+    for arm, members in found.items():
+        row = members[0].row
+        baseline = None if row["baseline"] is None else results.key(row["baseline"])
+        if baseline in found and baseline != arm:
+            scaled = {each.row["seed"]: each.fits[place].ece for each in found[baseline]}
+            yield from results.difference(
+                "calibration", "ece against temperature scaling", here[0].split, results.hyper(row), row["baseline"],
+                paired({each.row["seed"]: each.values["ece"] for each in members}, scaled), row["arm"], **extra)
 
 
-def _compare(records, group, level, draws, seed):
-    """Adds intervals over examples to the group's records of "debiased ece" and "overconfidence"; returns that of "best alpha"."""
-    of = bootstrap.joint(np.stack([each.confidence for each in group]), np.stack([each.correct for each in group]), BINS,
-                         level=level, draws=draws, seed=seed)
-    z = special.ndtri((1 + level) / 2)
-    for record in records:
-        if record["quantity"] not in ("debiased ece", "debiased ece difference", "overconfidence") or record["split"] != group[0].split:
-            continue
-        share = lambda alpha: np.array([_key(record, group) == _key({**each.row, "alpha": record["alpha"]}) and each.row["alpha"] == alpha
-                                        and each.row["seed"] in record["seeds"] for each in group]) / record["n"]
-        mean = share(record["alpha"])
-        if not mean.any():
-            continue  # of another group
-        if record["quantity"] == "overconfidence":
-            residual = mean @ np.stack([each.confidence - each.correct for each in group])
-            half = z * np.std(residual, ddof=min(1, len(residual) - 1)) / np.sqrt(len(residual))
-            record["examples_interval"] = [float(record["mean"] - half), float(record["mean"] + half)]
-            record["regime"] = ("over-confident" if record["mean"] > half else "under-confident" if record["mean"] < -half
-                                else "neither over- nor under-confident")
-        else:
-            found = bootstrap.contrast(of, mean - share(record["baseline_alpha"]) if "baseline_alpha" in record else mean)
-            record["examples_interval"] = [found.low, found.high]
-    return [_best(of, group, level, seed)] if len({each.row["alpha"] for each in group}) > 1 else []
+def _with_examples_interval(record, group, of, level):
+    """The record with an interval over examples, where it is of "debiased ece" or "overconfidence" of this group's members."""
+    if (record.quantity, record.kind) not in INTERVALS_OVER_EXAMPLES:
+        return record
+    share = lambda hyper: np.array([results.hyper(each.row) == hyper and each.row["seed"] in record.seeds for each in group]) / record.n
+    mean = share(record.hyper)
+    if not mean.any():
+        return record  # of another group
+    if record.quantity == "overconfidence":
+        residual = mean @ np.stack([each.confidence - each.correct for each in group])
+        half = special.ndtri((1 + level) / 2) * np.std(residual, ddof=min(1, len(residual) - 1)) / np.sqrt(len(residual))
+        regime = ("over-confident" if record.mean > half else "under-confident" if record.mean < -half
+                  else "neither over- nor under-confident")
+        return record.having(examples_interval=[float(record.mean - half), float(record.mean + half)], regime=regime)
+    found = bootstrap.contrast(of, mean - share(record.baseline) if record.baseline is not None else mean)
+    return record.having(examples_interval=[found.low, found.high])
 
 
 def _best(of, group, level, seed):
-    """Which smoothing has the smallest debiased error, over draws of the examples and of the seeds."""
-    rng = np.random.default_rng(seed)
+    """Which smoothing, all else equal, has the smallest debiased error, over draws of the examples and of the seeds; of one, none."""
     values = np.array([each.value for each in of.estimates])[:, None] - of.errors
-    alphas = np.array([each.row["alpha"] for each in group])
-    smoothings = np.unique(alphas)
-    means, drawn = [], []
-    for alpha in smoothings:
-        members = np.flatnonzero(alphas == alpha)
-        means.append(np.mean([of.estimates[member].value for member in members]))
-        picks = rng.choice(members, (len(members), values.shape[1]))
-        drawn.append(values[picks, np.arange(values.shape[1])].mean(axis=0))
-    best = smoothings[np.argmin(drawn, axis=0)]
-    hyper = {name: value for name, value in _key(group[0].row) if name != "alpha"}
-    return {"study": "calibration", "quantity": "best alpha", "split": group[0].split, **hyper,
-            "alpha": float(smoothings[np.argmin(means)]), **results.moments([smoothings[np.argmin(means)]]),
-            "interval": [float(end) for end in np.quantile(best, [(1 - level) / 2, (1 + level) / 2], method="nearest")],
-            "share": {f"{alpha:g}": float(np.mean(best == alpha)) for alpha in smoothings}, "bins": BINS}
+    others = [results.key(results.without_alpha(results.hyper(each.row))) for each in group]
+    for other in dict.fromkeys(others):
+        alphas = np.array([each.row["alpha"] if own == other else np.nan for each, own in zip(group, others)])
+        smoothings, rng = np.unique(alphas[~np.isnan(alphas)]), np.random.default_rng(seed)
+        if len(smoothings) < 2:
+            continue
+        means, drawn = [], []
+        for alpha in smoothings:
+            members = np.flatnonzero(alphas == alpha)
+            means.append(np.mean([of.estimates[member].value for member in members]))
+            picks = rng.choice(members, (len(members), values.shape[1]))
+            drawn.append(values[picks, np.arange(values.shape[1])].mean(axis=0))
+        best, chosen = smoothings[np.argmin(drawn, axis=0)], float(smoothings[np.argmin(means)])
+        row = next(each.row for each, alpha in zip(group, alphas) if alpha == chosen)
+        yield results.Record(
+            "calibration", "best alpha", group[0].split, **moments([chosen]), hyper=results.hyper(row), arm=row["arm"],
+            interval=[float(end) for end in np.quantile(best, [(1 - level) / 2, (1 + level) / 2], method="nearest")],
+            extra={"share": {f"{alpha:g}": float(np.mean(best == alpha)) for alpha in smoothings}, "bins": BINS})

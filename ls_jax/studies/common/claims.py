@@ -10,27 +10,46 @@ verdict compares that range with the 95 % interval of the mean over seeds:
 "Does not change" and "does not lower" can only be shown up to a margin, so these claims name one. The range, and therefore
 what would refute the claim, is fixed here, before the numbers are seen.
 """
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
 
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.statistics import t_interval
 
 PAPER_ALPHA = 0.1     # of Table 2 and Figure 1
 MOST_SEEDS = 10_000   # beyond, an estimate of the seeds needed is None
 
-Finding = dict[str, Any]
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Whether a claim holds for one arm on one split."""
+    split: str
+    alpha: float                       # the smoothing that the claim is about: of a taught student, its teacher's
+    range: tuple[float | None, float | None]  # in which the claim says that the mean lies; None: without an end
+    difference: float                  # the mean, mostly of differences from the baseline
+    interval: Sequence[float] | None   # 95 %, over seeds
+    n: int
+    verdict: str                       # "holds", "fails" or "undecided"
+    seeds_needed: int | None = None    # that would decide, by an estimate
+    arm: str = ""                      # its label
+    hyper: Mapping[str, Any] = dataclasses.field(default_factory=dict)   # its hyper-parameters
+    baseline: Mapping[str, Any] | None = None                            # those of what was subtracted
+    where: Mapping[str, Any] = dataclasses.field(default_factory=dict)   # what else tells it from the claim's other findings
+
+    @property
+    def smoothing(self) -> str:
+        """The arm in words: "α = 0.1", or with its name in config.sweep.arms."""
+        alpha = f"α = {self.alpha:g}"
+        return f"{self.arm} ({alpha})" if results.is_named(self.arm, self.hyper) else alpha
 
 
 class Claim(NamedTuple):
-    """`check(records)` gives a finding per split, and per combination of other hyper-parameters:
-
-    {"split", "alpha", "baseline_alpha", "hyper", "range", "difference", "interval", "n", "verdict", "seeds_needed"}, where the
-    range's ends are None for infinity.
-    """
+    """`check(records)` gives a finding per split and arm that the claim is about."""
     statement: str   # what is checked, in full
     quote: str       # the paper's sentence
     place: str       # where it stands
@@ -38,37 +57,42 @@ class Claim(NamedTuple):
     check: Callable[[Sequence[results.Record]], list[Finding]]
 
 
+def nearest(alphas: Collection[float], wanted: float = PAPER_ALPHA) -> float | None:
+    """The α above 0 that is nearest to the paper's; None where there is none."""
+    return min((alpha for alpha in sorted(alphas) if alpha > 0), key=lambda alpha: abs(alpha - wanted), default=None)
+
+
 def compare(records: Sequence[results.Record], study: str, quantity: str, splits: Sequence[str], low: float = -math.inf,
             high: float = math.inf, alphas: Sequence[float] = (PAPER_ALPHA,), **fields: Any) -> list[Finding]:
     """Findings on whether the difference of a quantity from no smoothing lies between `low` and `high`.
 
-    Of several smoothings those nearest to the paper's, `alphas`, are compared. "held-out" among the splits is validation where there is
-    one, as the paper reports, else test.
+    Compared are arms that differ from their baseline by smoothing alone; of several smoothings with all else equal those nearest to the
+    paper's, `alphas`. "held-out" among the splits is validation where there is one, as the paper reports, else test.
     """
-    differences = [record for record in results.select(records, study=study, quantity=f"{quantity} difference", **fields)
-                   if record["baseline_alpha"] == 0]
-    varying = [name for name in ("learning_rate", "weight_decay") if len({record.get(name) for record in differences}) > 1]
+    differences = [record for record in results.select(records, study=study, quantity=quantity, kind=results.DIFFERENCE, **fields)
+                   if record.hyper.get("alpha", 0) > 0 and record.baseline == {**record.hyper, "alpha": 0}]
+    varying = results.others([record.hyper for record in differences])
     findings = []
     for split in splits:
-        there = {record["split"] for record in differences}
-        split = split if split != "held-out" else "validation" if "validation" in there else "test"
-        by_hyper: dict[tuple, list[results.Record]] = {}
-        for record in results.select(differences, split=split):
-            by_hyper.setdefault(tuple((name, record[name]) for name in varying), []).append(record)
-        for hyper, here in by_hyper.items():
-            nearest = {min((record["alpha"] for record in here), key=lambda alpha: abs(alpha - wanted)) for wanted in alphas}
-            findings += [{"split": split, "alpha": record["alpha"], "baseline_alpha": 0.0, "hyper": dict(hyper),
-                          "range": [end if math.isfinite(end) else None for end in (low, high)],
-                          **judge(record["values"], low, high)} for record in here if record["alpha"] in nearest]
+        split = results.held_out(differences, study) if split == "held-out" else split
+        for _, here in results.grouped(results.select(differences, split=split)):
+            chosen = {nearest({record.hyper["alpha"] for record in here}, wanted) for wanted in alphas}
+            findings += [of_record(record, low, high, varying) for record in here if record.hyper["alpha"] in chosen]
     return findings
 
 
-def judge(differences: Sequence[float], low: float, high: float) -> Finding:
-    """{"difference", "interval", "n", "verdict", "seeds_needed"} of paired differences, one a seed, and a range for their mean.
+def of_record(record: results.Record, low: float, high: float, names: Sequence[str], values: Sequence[float] | None = None) -> Finding:
+    """The finding on a record's values, or on others of its seeds; the hyper-parameters of these names tell it from other findings."""
+    return judge(record.values if values is None else values, low, high, split=record.split, alpha=record.hyper["alpha"], arm=record.arm,
+                 hyper=record.hyper, baseline=record.baseline, where={name: record.hyper.get(name) for name in names})
+
+
+def judge(differences: Sequence[float], low: float, high: float, **of: Any) -> Finding:
+    """The finding on a few differences, one a seed, and a range for their mean; `of` are its other fields.
 
     `seeds_needed` is None where the verdict stands, where one seed tells nothing of the spread, and beyond MOST_SEEDS.
     """
-    interval = results.t_interval(differences)
+    interval = t_interval(differences)
     mean, verdict, needed = float(np.mean(differences)), "undecided", None
     if interval is not None:
         if low < interval[0] and interval[1] < high:
@@ -77,7 +101,8 @@ def judge(differences: Sequence[float], low: float, high: float) -> Finding:
             verdict = "fails"
         else:
             needed = seeds_needed(mean, float(np.std(differences, ddof=1)), low, high)
-    return {"difference": mean, "interval": interval, "n": len(differences), "verdict": verdict, "seeds_needed": needed}
+    ends = tuple(end if math.isfinite(end) else None for end in (low, high))
+    return Finding(range=ends, difference=mean, interval=interval, n=len(differences), verdict=verdict, seeds_needed=needed, **of)
 
 
 def seeds_needed(mean: float, std: float, low: float, high: float, power: float = 0.8) -> int | None:
@@ -107,10 +132,10 @@ def exclusion_probability(effect: float, n: int, level: float = 0.95) -> float:
 
 def sentence(finding: Finding) -> str:
     """The verdict in words: "holds (n = 5)" or "undecided with 3 seeds; about 12 would decide"."""
-    if finding["verdict"] != "undecided":
-        return f"{finding['verdict']} (n = {finding['n']})"
-    seeds = f"{finding['n']} seed{'s' if finding['n'] > 1 else ''}"
-    if finding["seeds_needed"]:
-        return f"undecided with {seeds}; about {finding['seeds_needed']:,} would decide"
-    return f"undecided with {seeds}; " + ("two or more give an interval" if finding["n"] < 2 else
+    if finding.verdict != "undecided":
+        return f"{finding.verdict} (n = {finding.n})"
+    seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
+    if finding.seeds_needed:
+        return f"undecided with {seeds}; about {finding.seeds_needed:,} would decide"
+    return f"undecided with {seeds}; " + ("two or more give an interval" if finding.n < 2 else
                                            f"even {MOST_SEEDS:,} would hardly decide")

@@ -2,6 +2,7 @@
 
 They are made without pyplot, so that its backend and its figures stay the caller's; a notebook shows one that a cell returns.
 """
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from ls_jax.studies.common import tables
 from ls_jax.workdir.files import replacing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -41,25 +43,29 @@ def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], *
     return figure, figure.subplots(rows, columns, gridspec_kw={"height_ratios": height_ratios}, **options)
 
 
-def learning_curves(rows: Sequence[dict[str, Any]], split: str, by: str = "alpha") -> Any:
-    """Training loss and held-out accuracy and NLL against the step: a line a smoothing (or a value of another field `by`), its
-    band the members' range, and a thin line a member.
+def learning_curves(rows: Sequence[dict[str, Any]], split: str, names: Sequence[str] = ("alpha",)) -> Any:
+    """Training loss and held-out accuracy and NLL against the step: a line for each setting of some hyper-parameters, its band the
+    members' range, and a thin line a member.
 
-    `rows` are those of metrics.jsonl.
+    Args:
+        rows: those of metrics.jsonl.
+        split: the held-out split.
+        names: the hyper-parameters.
     """
+    key = lambda row: tuple(row[name] for name in names)
     panels = [("train", "loss", "training loss (smoothed targets)"), (split, "accuracy", f"{split} accuracy"),
               (split, "nll", f"{split} NLL (hard labels)")]
     with rc_context(STYLE):
         figure, axes = subplots(1, len(panels), figsize=(11, 3.2))
         for axis, (of, quantity, title) in zip(axes, panels):
             here = [row for row in rows if row["split"] == of and row.get(quantity) is not None]
-            for colour, value in zip(COLOURS, sorted({row[by] for row in here})):
-                members = [row for row in here if row[by] == value]
+            for colour, value in zip(itertools.cycle(COLOURS), dict.fromkeys(key(row) for row in here)):
+                members = [row for row in here if key(row) == value]
                 for member in {row["member"] for row in members}:
                     own = [(row["step"], row[quantity]) for row in members if row["member"] == member]
                     axis.plot(*zip(*own), color=colour, linewidth=0.5, alpha=0.6)
                 steps, low, middle, high = _band(members, quantity)
-                label = f"α = {value:g}" if by == "alpha" else value
+                label = tables.label(members[0], names, " = ")
                 axis.plot(steps, middle, color=colour, label=label, marker="o" if len(steps) == 1 else None)
                 axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
             axis.set(title=title, xlabel="step")

@@ -4,50 +4,60 @@
 curve is taken between its two neighbouring points, linearly in γ, and never beyond its ends. Students of the same network are one
 curve, whichever teacher's name or group they have.
 """
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ls_jax.studies.common import records as results
-from ls_jax.studies.common.claims import PAPER_ALPHA, Claim, Finding, judge
+from ls_jax.studies.common.claims import PAPER_ALPHA, Claim, Finding, judge, nearest
+from ls_jax.studies.common.statistics import paired
 from ls_jax.studies.distillation import records as of
 
 MARGIN = 0.005     # for "no better" and "not worse", as for Table 2's claims
 LARGEST_ALPHA = 0.6  # up to which the paper says that teachers improve
 
 
-def _finding(split, values, low, high, alpha, **hyper):
+def _in_each_family(check: Callable[[Sequence[results.Record]], list[Finding]]) -> Callable[[Sequence[results.Record]], list[Finding]]:
+    """The check of the records of one family, for all that there are."""
+    return lambda records: [
+        dataclasses.replace(finding, hyper={**finding.hyper, **settings}, where={**finding.where, **settings})
+        for settings, of_family in of.families(records) for finding in check(of_family)]
+
+
+def _finding(split, values, low, high, hyper, baseline=None):
     """A finding, or none where no seed has a value; `values` are one a seed, NaN where there is no comparison."""
     values = [value for value in values if not np.isnan(value)]
-    return [{"split": split, "alpha": alpha, "baseline_alpha": 0.0, "hyper": hyper,
-             "range": [end if np.isfinite(end) else None for end in (low, high)], **judge(values, low, high)}] if values else []
+    alpha = hyper["teacher_alpha"] if "teacher_alpha" in hyper else hyper["alpha"]
+    where = {"temperature": hyper["temperature"]} if hyper.get("temperature") else {}
+    return [judge(values, low, high, split=split, alpha=alpha, arm=results.settings(hyper), hyper=hyper, where=where,
+                  baseline=baseline)] if values else []
 
 
-def _difference(split, one, other, low, high, alpha, **hyper):
-    return _finding(split, [one[seed] - other[seed] for seed in of.pairs(one, other)], low, high, alpha, **hyper)
+def _difference(split, one, other, low, high, hyper, **baseline):
+    """The finding on the paired differences from what has other settings in `baseline`."""
+    return _finding(split, list(paired(one, other).values()), low, high, hyper, {**hyper, **baseline})
 
 
-def _nearest(alphas, wanted):
-    return min((alpha for alpha in alphas if alpha > 0), key=lambda alpha: abs(alpha - wanted), default=None)
+def _smoothed_against_hard(name, by_alpha, split, low=-np.inf, high=np.inf):
+    """The α nearest to where the paper's teachers are best, against α = 0; `name` is whose α it is."""
+    alpha = nearest(by_alpha, LARGEST_ALPHA)
+    return _difference(split, by_alpha[alpha], by_alpha[0.0], low, high, {name: alpha}, **{name: 0.0}) if alpha and 0.0 in by_alpha else []
 
 
-def _smoothed_against_hard(by_alpha, split, low=-np.inf, high=np.inf):
-    """The α nearest to where the paper's teachers are best, against α = 0."""
-    alpha = _nearest(by_alpha, LARGEST_ALPHA)
-    return _difference(split, by_alpha[alpha], by_alpha[0.0], low, high, alpha) if alpha and 0.0 in by_alpha else []
-
-
+@_in_each_family
 def _teachers(records: Sequence[results.Record]) -> list[Finding]:
-    split = of.held_out(records)
+    split = results.held_out(records, "accuracy")
     here = results.select(records, study="distillation", quantity="teacher accuracy", split=split)
-    return _smoothed_against_hard({r["teacher_alpha"]: dict(zip(r["seeds"], r["values"])) for r in here}, split, low=0.0)
+    return _smoothed_against_hard("teacher_alpha", {record.hyper["teacher_alpha"]: record.by_seed for record in here}, split, low=0.0)
 
 
+@_in_each_family
 def _baseline(records):
-    split = of.held_out(records)
+    split = results.held_out(records, "accuracy")
     here = of.students(records, split)
     taught = any(condition.teacher_alpha is not None for condition in here)
-    return _smoothed_against_hard(of.baseline(here), split, high=0.0) if taught else []
+    return _smoothed_against_hard("alpha", of.baseline(here), split, high=0.0) if taught else []
 
 
 def _scaled_curve(here, gammas, seed):
@@ -64,59 +74,65 @@ def _baseline_curve(here, seed):
 def _at_equal_smoothing(chosen: Callable, curve: Callable, low, high):
     """A finding for each distilled point that is `chosen` by (α, T): its accuracy less that of `curve(here, gammas, seed)` at its γ."""
     def check(records: Sequence[results.Record]) -> list[Finding]:
-        split = of.held_out(records)
+        split = results.held_out(records, "accuracy")
         here, gammas, findings = of.students(records, split), of.smoothings(records), []
         for (alpha, temperature), values in of.distilled(here).items():
             if temperature and (alpha, temperature) in gammas and chosen(alpha, temperature):
                 curves = {seed: curve(here, gammas, seed) for seed in values}
                 differences = [values[seed] - of.interpolated(of.of_seed(gammas[alpha, temperature], seed), points)
                                for seed, points in curves.items() if len(points) > 1]
-                findings += _finding(split, differences, low, high, alpha, temperature=temperature)
+                findings += _finding(split, differences, low, high, {"teacher_alpha": alpha, "temperature": temperature})
         return findings
 
-    return check
+    return _in_each_family(check)
 
 
 def at_equal_temperature(temperatures: Callable, low=-np.inf, high=np.inf):
     """The teacher with the α nearest to the follow-ups' 0.1 against the hard one, at each T of these."""
     def check(records: Sequence[results.Record]) -> list[Finding]:
-        split = of.held_out(records)
+        split = results.held_out(records, "accuracy")
         here, findings = of.distilled(of.students(records, split)), []
         for temperature in sorted({temperature for _, temperature in here if temperatures(temperature)}, key=lambda t: t or 0):
-            alpha = _nearest({alpha for alpha, t in here if t == temperature}, PAPER_ALPHA)
+            alpha = nearest({alpha for alpha, t in here if t == temperature})
             if alpha and (0.0, temperature) in here:
-                hyper = {"temperature": temperature} if temperature else {}
-                findings += _difference(split, here[alpha, temperature], here[0.0, temperature], low, high, alpha, **hyper)
+                findings += _difference(split, here[alpha, temperature], here[0.0, temperature], low, high,
+                                        {"teacher_alpha": alpha, "temperature": temperature}, teacher_alpha=0.0)
         return findings
 
-    return check
+    return _in_each_family(check)
 
 
+@_in_each_family
 def _diffusion(records: Sequence[results.Record]) -> list[Finding]:
-    found = {(r["teacher_alpha"], r["temperature"]): r for r in results.select(records, study="distillation", quantity="diffusion")}
-    alpha, findings = _nearest({alpha for alpha, _ in found}, PAPER_ALPHA), []
-    for (of_alpha, temperature), record in found.items():
-        hard = found.get((0.0, temperature))
-        if of_alpha == alpha and hard:
-            findings += _difference(record["split"], dict(zip(record["seeds"], record["values"])), dict(zip(hard["seeds"], hard["values"])),
-                                    0.0, np.inf, alpha, temperature=temperature)
+    there, findings = results.select(records, study="distillation", quantity="diffusion"), []
+    others = [name for name in results.varying([record.hyper for record in there], ()) if name not in ("teacher_alpha", "temperature")]
+    for settings, group in results.grouped(there, others):
+        found = {(record.hyper["teacher_alpha"], record.hyper["temperature"]): record for record in group}
+        chosen = nearest({alpha for alpha, _ in found})
+        findings += [dataclasses.replace(finding, where={**finding.where, **settings})
+                     for (alpha, temperature), record in found.items() if alpha == chosen and (0.0, temperature) in found
+                     for finding in _difference(record.split, record.by_seed, found[0.0, temperature].by_seed, 0.0, np.inf,
+                                                {"teacher_alpha": alpha, "temperature": temperature, **settings}, teacher_alpha=0.0)]
     return findings
 
 
+@_in_each_family
 def _control(records: Sequence[results.Record]) -> list[Finding]:
-    split = of.held_out(records)
+    split = results.held_out(records, "accuracy")
     here = of.students(records, split)
     plain, control = of.distilled(here), of.distilled(here, control=True)
     return [finding for (alpha, temperature), values in control.items() if (alpha, temperature) in plain
-            for finding in _difference(split, plain[alpha, temperature], values, 0.0, np.inf, alpha, temperature=temperature)]
+            for finding in _difference(split, plain[alpha, temperature], values, 0.0, np.inf,
+                                       {"teacher_alpha": alpha, "temperature": temperature, "control": False}, control=True)]
 
 
+@_in_each_family
 def _logit_matching(records: Sequence[results.Record]) -> list[Finding]:
-    split = of.held_out(records)
+    split = results.held_out(records, "accuracy")
     here = of.students(records, split)
     alone = of.baseline(here).get(0.0, {})
     return [finding for (alpha, temperature), values in of.distilled(here).items() if temperature is None and alpha == 0
-            for finding in _difference(split, values, alone, 0.0, np.inf, alpha)]
+            for finding in _difference(split, values, alone, 0.0, np.inf, {"teacher_alpha": alpha}, teacher_alpha=None)]
 
 
 CLAIMS: dict[str, Claim] = {

@@ -5,7 +5,6 @@ accuracy"; over the training set "equivalent smoothing" and "stability"), with t
 about students: "accuracy against the hard teacher", at the same T, paired by seed, and "diffusion", against the student of the same
 teacher and seed at T = 1.
 """
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ls_jax.studies import accuracy, distillation
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.statistics import paired
 from ls_jax.training.students import Taught
 
 BySeed = Mapping[int, float]
@@ -32,37 +32,67 @@ def run(taught: Iterable[Taught], rows: Sequence[Mapping[str, Any]], accuracies:
     measured, similar = [], {}
     hardest = min((row["teacher_alpha"] for row in rows if row["teacher"]), default=None)
     for teacher, split, logits, labels in taught:
-        about = {"teacher": teacher.name, "teacher_alpha": teacher.alpha, "seed": teacher.seed, "split": split, "examples": len(labels)}
+        settings, place = {"teacher": teacher.name, "teacher_alpha": teacher.alpha, "seed": teacher.seed}, (split, len(labels))
         if split != "train":
-            measured.append(({**about, "quantity": "teacher accuracy"}, accuracy.accuracy(logits, labels)))
+            measured.append(("teacher accuracy", *place, settings, accuracy.accuracy(logits, labels)))
             continue
-        measured.append(({**about, "quantity": "stability", "temperature": 1.0}, distillation.stability(logits, labels)))
+        measured.append(("stability", *place, {**settings, "temperature": 1.0}, distillation.stability(logits, labels)))
         if teacher.alpha == hardest:
             similar[teacher.seed] = distillation.similar_classes(logits, labels)
         for temperature in sorted({row["temperature"] for row in rows if row["temperature"] and
                                    (row["teacher"], row["teacher_alpha"]) == (teacher.name, teacher.alpha)}):
             gamma = distillation.equivalent_smoothing(logits, labels, temperature)
-            measured.append(({**about, "quantity": "equivalent smoothing", "temperature": temperature}, gamma))
-    split = held_out(accuracies)
+            measured.append(("equivalent smoothing", *place, {**settings, "temperature": temperature}, gamma))
+    split = results.held_out(accuracies, "accuracy")
     measured += list(_diffusion(rows, split, similar, features))
-    return [*_grouped(measured), *_against_hard(accuracies, split)]
+    return [*_summarized(measured), *_against_hard(accuracies, split)]
 
 
-def held_out(records: Sequence[results.Record]) -> str:
-    """Validation where there is one, as the paper reports, else test."""
-    splits = {record["split"] for record in results.select(records, study="accuracy")}
-    return "validation" if "validation" in splits else "test"
+def families(records: Sequence[results.Record]) -> list[tuple[dict[str, Any], list[results.Record]]]:
+    """(settings, their records): apart where students of one teacher's α and T differ otherwise, by β, learning rate, their own α, ...
+
+    Mostly there is one, without settings. Students that have no such others belong to every family.
+    """
+    students = [record for record in results.select(records, study="accuracy") if "student" in record.hyper]
+    names = _beyond_places([record.hyper for record in students])
+    if not names:
+        return [({}, list(records))]
+    settings = lambda record: {name: record.hyper.get(name) for name in names}
+    by_place: dict[tuple, dict[frozenset, dict[str, Any]]] = {}
+    for record in students:
+        by_place.setdefault(_place(record.hyper), {})[results.key(settings(record))] = settings(record)
+    in_all = {id(record) for record in students if len(by_place[_place(record.hyper)]) == 1}
+    wheres = {key: where for group in by_place.values() if len(group) > 1 for key, where in group.items()}.values()
+    of = lambda record, where: all(record.hyper.get(name, value) == value for name, value in where.items())
+    return [(where, [record for record in records if id(record) in in_all or of(record, where)]) for where in wheres]
 
 
 def students(records: Sequence[results.Record], split: str) -> dict[Condition, dict[int, float]]:
-    """{condition: {seed: accuracy}} of the students; of several β, learning rates or weight decays the first counts."""
+    """{condition: {seed: accuracy}} of the students of one family; those of equal settings in several groups are the same networks."""
     found: dict[Condition, dict[int, float]] = {}
-    for record in results.select(records, study="accuracy", quantity="accuracy", split=split):
-        if "student" in record:
-            taught = record["teacher_alpha"] is not None
-            condition = Condition(record["alpha"], record["teacher_alpha"], record["temperature"], bool(record["control"] and taught))
-            found.setdefault(condition, dict(zip(record["seeds"], record["values"])))
+    for record in results.select(records, study="accuracy", quantity="accuracy", kind=results.VALUE, split=split):
+        if "student" in record.hyper:
+            found.setdefault(_condition(record.hyper), record.by_seed)
     return found
+
+
+def _condition(of):
+    return Condition(of["alpha"], of["teacher_alpha"], of["temperature"], bool(of["control"] and of["teacher_alpha"] is not None))
+
+
+def _place(of):
+    """What gives students their place in `baseline` or `distilled`."""
+    condition = _condition(of)
+    return condition if condition.teacher_alpha is None else condition[1:]
+
+
+def _beyond_places(hypers):
+    """The hyper-parameters, beside the group's name, in which students of one place differ."""
+    by_place = {}
+    for of in hypers:
+        by_place.setdefault(_place(of), []).append(of)
+    return sorted({name for group in by_place.values() for name in group[0]
+                   if name != "student" and len({of.get(name) for of in group}) > 1})
 
 
 def baseline(of: Mapping[Condition, BySeed]) -> dict[float, BySeed]:
@@ -78,7 +108,7 @@ def distilled(of: Mapping[Condition, BySeed], control: bool = False) -> dict[tup
 
 def smoothings(records: Sequence[results.Record]) -> dict[tuple[float, float], dict[int | None, float]]:
     """{(teacher's α, T): {seed: γ}}; the seed of a teacher from a file is None."""
-    return {(record["teacher_alpha"], record["temperature"]): dict(zip(record["seeds"], record["values"]))
+    return {(record.hyper["teacher_alpha"], record.hyper["temperature"]): record.by_seed
             for record in results.select(records, study="distillation", quantity="equivalent smoothing")}
 
 
@@ -94,47 +124,41 @@ def interpolated(gamma: float, points: Sequence[tuple[float, float]]) -> float:
 
 
 def _diffusion(rows, split, similar, features):
-    """(record's fields, value) of every student at T > 1 whose sibling at T = 1 is there."""
+    """(quantity, split, number of examples, settings with the seed, value) of every student at T > 1 whose sibling at T = 1 is there."""
     siblings = {}
+    taught = [results.hyper(row) for row in rows if row["temperature"] and not row["control"]]
+    others = [name for name in results.varying(taught, always=()) if name not in ("student", "teacher_alpha", "temperature")]
     for member, row in enumerate(rows):
         if row["temperature"] and not row["control"]:
-            key = tuple(value for name, value in row.items() if name not in ("temperature", "student"))
+            key = row["seed"], results.key({name: of for name, of in results.hyper(row).items() if name not in ("temperature", "student")})
             siblings.setdefault(key, {})[row["temperature"]] = member, row
-    for taught in siblings.values():
-        reference = features(taught[1.0][0], split) if 1.0 in taught and len(taught) > 1 else None
-        for temperature in sorted(taught):
-            member, row = taught[temperature]
+    for of_temperature in siblings.values():
+        reference = features(of_temperature[1.0][0], split) if 1.0 in of_temperature and len(of_temperature) > 1 else None
+        for temperature in sorted(of_temperature):
+            member, row = of_temperature[temperature]
             alike = similar.get(row["seed"], similar.get(None))
             own = features(member, split) if reference and temperature > 1 and alike is not None else None
             moved = distillation.diffusion(own[0], reference[0], own[1], alike) if own else float("nan")
             if np.isfinite(moved):  # a student whose classes have all become one has no distances to compare
-                yield ({"quantity": "diffusion", "split": split, "teacher": row["teacher"], "teacher_alpha": row["teacher_alpha"],
-                        "temperature": temperature, "seed": row["seed"], "examples": len(own[1])},
-                       moved)
+                settings = {name: row[name] for name in ("teacher", "teacher_alpha", "temperature", *others, "seed")}
+                yield "diffusion", split, len(own[1]), settings, moved
 
 
-def _grouped(measured):
-    """A record per combination of fields other than the seed."""
-    key = lambda each: tuple(item for item in each[0].items() if item[0] != "seed")
-    groups = {}
-    for each in measured:
-        groups.setdefault(key(each), {})[each[0]["seed"]] = each[1]
-    return [{"study": "distillation", **dict(fields), **results.moments(by_seed.values()), "seeds": list(by_seed)}
-            for fields, by_seed in groups.items()]
+def _summarized(measured):
+    """The records of (quantity, split, number of examples, settings with the seed, value)."""
+    records = []
+    for quantity, split, examples in dict.fromkeys(each[:3] for each in measured):
+        rows, values = zip(*(each[3:] for each in measured if each[:3] == (quantity, split, examples)))
+        records += results.summarize("distillation", quantity, split, rows, values, examples=examples)
+    return results.select(records, kind=results.VALUE)
 
 
 def _against_hard(accuracies, split):
     """The students of each smoothed teacher less those of the hard one at the same T, seed by seed."""
-    of = distilled(students(accuracies, split))
-    for (alpha, temperature), by_seed in of.items():
-        hard = of.get((0.0, temperature), {})
-        shared = [seed for seed in by_seed if seed in hard]
-        if alpha > 0 and shared:
-            differences = [by_seed[seed] - hard[seed] for seed in shared]
-            yield {"study": "distillation", "quantity": "accuracy against the hard teacher", "split": split, "teacher_alpha": alpha,
-                   "temperature": temperature, **results.moments(differences), "interval": results.t_interval(differences), "seeds": shared}
-
-
-def pairs(*groups: BySeed) -> list[int]:
-    """The seeds that all groups have."""
-    return [seed for seed in groups[0] if all(seed in group for group in itertools.islice(groups, 1, None))]
+    for where, records in families(accuracies):
+        of = distilled(students(records, split))
+        for (alpha, temperature), by_seed in of.items():
+            if alpha > 0:
+                settings = {"teacher_alpha": alpha, "temperature": temperature, **where}
+                yield from results.difference("distillation", "accuracy against the hard teacher", split, settings,
+                                              {**settings, "teacher_alpha": 0.0}, paired(by_seed, of.get((0.0, temperature), {})))

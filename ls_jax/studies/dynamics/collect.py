@@ -46,7 +46,8 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept
     arrays = memory.place(split, this.layout.mesh)
     views = Views(this, pair) if config.data.augment != "none" and len(chosen) > 2 else None
     kept = [member for member in range(this.layout.members) if member not in left_out]
-    rows, names = [this.rows[member] for member in kept], [this.dataset.class_names[k] for k in pair]
+    all_rows = results.arms(this.rows, this.partners)
+    rows, names = [all_rows[member] for member in kept], [this.dataset.class_names[k] for k in pair]
     course: dict[int, dict[int, dict[str, float]]] = {}
     records = []
     for step, states in checkpoints(this, workdir):
@@ -56,12 +57,12 @@ def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept
             if meshes.is_primary():
                 _save(kept_in or workdir, step, draws, chosen, labels)
                 records += information_records.run(draws, labels, rows, step, config.information.draws)
-    return [{**record, "classes": names} for record in records] + representation_records.of_course(course, this.rows)
+    return [record.having(classes=names) for record in records] + representation_records.of_course(course, all_rows)
 
 
 def checkpoints(this: Run, workdir: pathlib.Path) -> Iterator[tuple[int, list[State]]]:
     """(step, state as slots) of the initial networks, which the seeds give, and of each good checkpoint that is kept."""
-    yield 0, over_mesh(this.steps.init, this.layout, (meshes.MEMBER,), meshes.MEMBER)(this.hypers())
+    yield 0, over_mesh(this.step.init, this.layout, (meshes.MEMBER,), meshes.MEMBER)(this.hypers())
     held = Checkpoints(workdir)
     for step in held.steps():
         if step % this.config.checkpoint.keep_every == 0 or step == this.config.steps:
@@ -97,8 +98,8 @@ class Views:
 
         def one(state, hyper, view, ids, arrays):
             batch = memory.gather(arrays, ids)
-            keys = rng.per_example(rng.key(hyper.seed, "information", view), batch.ids)
-            logits = this.steps.view(state, batch, keys).logits
+            keys = rng.per_example(rng.key(hyper["seed"], "information", view), batch.ids)
+            logits = this.step.view(state, batch, keys).logits
             return logits[:, pair[0]] - logits[:, pair[1]]
 
         def several(state, hyper, views, ids, arrays):  # a loop of batches: one is in memory at a time

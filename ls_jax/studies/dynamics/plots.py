@@ -1,10 +1,11 @@
 """Figures on the training's course: information (the paper's Figure 6), neural collapse; and separation and transfer against α."""
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ls_jax.studies.common import plots
+from ls_jax.studies.common import plots, tables
 from ls_jax.studies.common import records as results
 
 COLLAPSE = {"nc1": "NC1, within over between", "nc2 logits": "NC2 (Guo et al.)", "nc2 angles": "NC2, spread of cosines",
@@ -18,10 +19,10 @@ def information(records: Sequence[results.Record]) -> Any:
     Bands are the seeds' range; the reference lines are the value of collapsed classes (log 2) and the bound (log N), which is above
     the panel where the curves stay far from it.
     """
-    here = [record for record in results.select(records, study="information", estimator="gaussian") if "baseline_alpha" not in record]
-    panels = sorted({record["draws"] for record in here}, reverse=True)
-    collapsed, bound = here[0]["collapsed"], here[0]["bound"]
-    top = min(1.05 * bound, 1.3 * max(collapsed, *(value for record in here for value in record["values"])))
+    here = results.select(records, study="information", estimator="gaussian", kind=results.VALUE)
+    panels = sorted({record.extra["draws"] for record in here}, reverse=True)
+    collapsed, bound = here[0].extra["collapsed"], here[0].extra["bound"]
+    top = min(1.05 * bound, 1.3 * max(collapsed, *(value for record in here for value in record.values)))
     with plots.rc_context(plots.STYLE):
         figure, axes = plots.subplots(1, len(panels), figsize=(4.8 * len(panels), 3.6), sharey=True, squeeze=False)
         for axis, views in zip(axes[0], panels):
@@ -40,9 +41,9 @@ def information(records: Sequence[results.Record]) -> Any:
 
 
 def collapse(records: Sequence[results.Record]) -> Any:
-    """Neural collapse and class separation on training examples against the step: a line a smoothing, its band the seeds' range."""
-    here = [record for record in results.select(records, study="representation", split="train")
-            if "step" in record and "baseline_alpha" not in record]
+    """Neural collapse and class separation on training examples against the step: a line an arm, its band the seeds' range."""
+    here = [record for record in results.select(records, study="representation", split="train", kind=results.VALUE)
+            if "step" in record.extra]
     shown = [name for name in COLLAPSE if results.select(here, quantity=name)]
     with plots.rc_context(plots.STYLE):
         figure, axes = plots.subplots(2, 3, figsize=(11, 6), sharex=True)
@@ -57,29 +58,35 @@ def collapse(records: Sequence[results.Record]) -> Any:
 
 
 def against_alpha(records: Sequence[results.Record]) -> Any:
-    """Class separation at the end of the training, and the accuracy of linear probes where there are some, against α."""
-    plain = [record for record in records if "baseline_alpha" not in record]
-    separation = [record for record in results.select(plain, study="representation", quantity="class separation") if "step" not in record]
-    probes = results.select(plain, study="transfer", quantity="probe accuracy")
+    """Class separation at the end of the training, and the accuracy of linear probes where there are some, against α; where more than
+    smoothing varies, a line for each setting of the rest."""
+    separation = results.select(records, study="representation", quantity="class separation", kind=results.VALUE, step=None)
+    probes = results.select(records, study="transfer", quantity="probe accuracy", kind=results.VALUE)
     panels = [("class separation R²", "split", separation), *([("probe accuracy, test split", "data", probes)] if probes else [])]
     with plots.rc_context(plots.STYLE):
         figure, axes = plots.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.4), squeeze=False)
         for axis, (title, field, found) in zip(axes[0], panels):
-            for colour, name in zip(plots.COLOURS, dict.fromkeys(record[field] for record in found)):
-                series = sorted(results.select(found, **{field: name}), key=lambda record: record["alpha"])
-                axis.plot([record["alpha"] for record in series], [record["mean"] for record in series], color=colour, label=name)
-                for record in series:
-                    axis.scatter([record["alpha"]] * record["n"], record["values"], s=16, color=colour, zorder=3)
+            varying = results.others([record.hyper for record in found])
+            lines = [(name, other, group) for name in dict.fromkeys(record.get(field) for record in found)
+                     for other, group in results.grouped(results.select(found, **{field: name}))]
+            for colour, (name, other, group) in zip(itertools.cycle(plots.COLOURS), lines):
+                series = sorted(group, key=lambda record: record.hyper["alpha"])
+                alphas = [record.hyper["alpha"] for record in series]
+                axis.plot(alphas, [record.mean for record in series], color=colour,
+                          label=f"{name}, {tables.label(other, varying, ' = ')}" if varying else name)
+                for alpha, record in zip(alphas, series):
+                    axis.scatter([alpha] * record.n, record.values, s=16, color=colour, zorder=3)
             axis.set(title=title, xlabel="label smoothing α")
             axis.legend()
         return figure
 
 
 def _lines(axis, records, style, suffix=""):
-    for colour, alpha in zip(plots.COLOURS, sorted({record["alpha"] for record in records})):
-        series = sorted(results.select(records, alpha=alpha), key=lambda record: record["step"])
-        steps, values = [record["step"] for record in series], [record["values"] for record in series]
-        axis.plot(steps, [record["mean"] for record in series], style, color=colour, label=f"α = {alpha:g}{suffix}",
+    names = tables.names_of(records)
+    for colour, (_, series) in zip(itertools.cycle(plots.COLOURS), results.grouped(records, names)):
+        series = sorted(series, key=lambda record: record.extra["step"])
+        steps, values = [record.extra["step"] for record in series], [record.values for record in series]
+        axis.plot(steps, [record.mean for record in series], style, color=colour, label=f"{tables.label(series[0], names, ' = ')}{suffix}",
                   marker="." if len(steps) < 30 else None)
         low, high = ([bound(each) for each in values] for bound in (np.min, np.max))
         axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -16,7 +16,7 @@ MOST_REPEATED = 0.1  # share of repeated views beyond which nearest neighbours s
 
 def run(draws: Float[np.ndarray, "members examples views"], labels: Int[np.ndarray, " examples"],
         rows: Sequence[Mapping[str, Any]], step: int, few: int, level: float = 0.95) -> list[results.Record]:
-    """Records of one checkpoint, quantity "logit information" and its difference to the hard network's.
+    """Records of one checkpoint, quantity "logit information", and its difference from the hard network's.
 
     Their fields: step; draws, the L of the means; outer, "fresh" or "reused"; estimator, "gaussian" (the paper's, at L = `few` and at
     all), "mixture" or "nearest neighbours" (at all draws); collapsed and bound, the values log 2 and log N to compare with;
@@ -34,32 +34,30 @@ def run(draws: Float[np.ndarray, "members examples views"], labels: Int[np.ndarr
             given = draws[..., :views], held_out
             found = _summarize(rows, information.logit_information(*given), views, estimator="gaussian", outer=outer)
             scatter = information.half_samples(*given, labels)
-            records += [{**record, "examples_interval": _interval(record, rows, scatter, level)} for record in found]
+            records += [record.having(examples_interval=_interval(record, rows, scatter, level)) for record in found]
     mixture = [information.fitted_mixture(member) for member in draws]
     if all(deviation > 1e-9 * np.abs(means).max() for means, deviation in mixture):
         records += _summarize(rows, [information.mixture_information(*each) for each in mixture], draws.shape[-1], estimator="mixture")
     if draws.shape[-1] > 3 and max(map(information.repeated, draws)) < MOST_REPEATED:
         records += _summarize(rows, [information.neighbour_information(member) for member in draws], draws.shape[-1],
                               estimator="nearest neighbours")
-    return [{**record, "step": step, "of_examples": len(labels), "collapsed": information.collapsed(labels),
-             "bound": math.log(len(labels))} for record in records]
+    return [record.having(step=step, of_examples=len(labels), collapsed=information.collapsed(labels), bound=math.log(len(labels)))
+            for record in records]
 
 
 def _summarize(rows, values, views, **fields):
-    return [{**record, "draws": views, **fields} for record in results.summarize("information", QUANTITY, "train", rows, values)]
+    return results.summarize("information", QUANTITY, "train", rows, values, draws=views, **fields)
 
 
 def _interval(record, rows, scatter, level):
     """Of a record's mean, or mean difference, over its seeds."""
-    varied = _mean_over(record["alpha"], record, rows) @ scatter
-    if "baseline_alpha" in record:
-        varied = varied - _mean_over(record["baseline_alpha"], record, rows) @ scatter
-    return [float(record["mean"] + end) for end in np.quantile(varied, [(1 - level) / 2, (1 + level) / 2])]
+    varied = _mean_over(record.hyper, record.seeds, rows) @ scatter
+    if record.kind == results.DIFFERENCE:
+        varied = varied - _mean_over(record.baseline, record.seeds, rows) @ scatter
+    return [float(record.mean + end) for end in np.quantile(varied, [(1 - level) / 2, (1 + level) / 2])]
 
 
-def _mean_over(alpha, record, rows):
-    """Weights [members] that average the record's seeds at this smoothing."""
-    hyper = lambda row: {name: value for name, value in row.items() if name not in ("seed", "alpha")}
-    chosen = np.array([row["alpha"] == alpha and row["seed"] in record["seeds"]
-                       and hyper(row) == {name: record[name] for name in hyper(row)} for row in rows], float)
+def _mean_over(hyper, seeds, rows):
+    """Weights [members] that average these seeds of an arm."""
+    chosen = np.array([row["seed"] in seeds and results.hyper(row) == hyper for row in rows], float)
     return chosen / chosen.sum()

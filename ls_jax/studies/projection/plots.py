@@ -8,11 +8,12 @@ from jaxtyping import Float, Int
 from matplotlib.transforms import offset_copy
 
 from ls_jax.studies import projection
+from ls_jax.studies.common import claims
+from ls_jax.studies.common import records as results
 from ls_jax.studies.common.plots import COLOURS, STYLE, rc_context, subplots
 from ls_jax.studies.common.triples import Triple, short
 from ls_jax.workdir import predictions
 
-SMOOTHING = 0.1   # the paper's
 MARKERS = ("o", "^", "s")
 SPLIT_TITLES = {"train": "Training", "validation": "Validation", "test": "Test"}
 
@@ -81,9 +82,10 @@ def chosen_members(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]
     """The members that the figure shows: the smallest smoothing and that nearest to the paper's, of the first seed that
     has predictions of both, all else as the first member's."""
     there = [m for m in range(len(rows)) if predictions.file(workdir, held_out, m).exists()]
-    there = [m for m in there if all(rows[m][name] == rows[there[0]][name] for name in rows[m] if name not in ("alpha", "seed"))]
+    other = lambda m: results.without_alpha(results.hyper(rows[m]))
+    there = [m for m in there if other(m) == other(there[0])]
     alphas = sorted({rows[m].get("alpha") for m in there})
-    alphas = alphas[:1] + sorted(alphas[1:], key=lambda alpha: abs(alpha - SMOOTHING))[:1]
+    alphas = alphas[:1] + [alpha for alpha in [claims.nearest(alphas[1:])] if alpha is not None]
     by_seed: dict[Any, list[int]] = {}
     for alpha in alphas:
         for m in there:

@@ -10,7 +10,7 @@ from ls_jax.workdir import predictions
 
 
 def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triples: Sequence[Triple]) -> list[results.Record]:
-    """Records of every quantity, split and smoothing, for each triple and for all at once, from the predictions on disk.
+    """Records of every quantity, split and arm, for each triple and for all at once, from the predictions on disk.
 
     Records have the field `classes`, the triple's class names or "all triples". One file is in memory at a time. What
     cannot be measured (too few classes, templates on a line, a gap of zero, features that were not kept) is left out.
@@ -26,6 +26,5 @@ def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triples:
         found = [*(measure_all(shown, triples) if shown else ()), *(measure_all(arrays, [None]) if "features" in arrays else ())]
         for classes, quantity, value in found:
             measured.setdefault((split, classes, quantity), []).append((rows[member], value))
-    return [{**record, "classes": classes if classes == ALL else list(classes)}
-            for (split, classes, quantity), found in measured.items()
-            for record in results.summarize("projection", quantity, split, *zip(*found))]
+    return [record for (split, classes, quantity), found in measured.items() for record in results.summarize(
+        "projection", quantity, split, *zip(*found), classes=classes if classes == ALL else list(classes))]

@@ -1,4 +1,6 @@
 """Claims of later work that would explain the paper's distillation result, in the form of `studies.common.claims`."""
+import dataclasses
+
 from ls_jax.studies.common import claims
 from ls_jax.studies.common import records as results
 
@@ -7,8 +9,8 @@ KORNBLITH = "Kornblith et al. 2021, Why Do Better Loss Functions Lead to Less Tr
 
 
 def _transfer(records):
-    data = dict.fromkeys(record["data"] for record in results.select(records, study="transfer"))
-    return [{**finding, "hyper": {**finding["hyper"], "probe": name}} for name in data for finding in claims.compare(
+    data = dict.fromkeys(record.extra["data"] for record in results.select(records, study="transfer"))
+    return [dataclasses.replace(finding, where={**finding.where, "probe": name}) for name in data for finding in claims.compare(
         records, "transfer", "probe accuracy", ("test",), high=0.0, data=name)]
 
 

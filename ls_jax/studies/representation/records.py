@@ -1,6 +1,6 @@
 """The representation study of a run: its members' predictions, at the end and at checkpoints, and networks at equal collapse."""
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> list[
     for split, member, arrays in predictions.every(workdir, len(rows)):
         measured.setdefault(split, {})[member] = representation.measure_all(arrays)
     for split, of_members in measured.items():
-        for member, hard in _pairs(rows):
+        for member, hard in results.pairs(rows):
             if {member, hard} <= of_members.keys():
                 own, other = (predictions.mapped(workdir, split, each).get("features") for each in (member, hard))
                 if own is not None and other is not None:
@@ -36,12 +36,12 @@ def summarize(measured: Mapping[int, Mapping[str, float]], rows: Sequence[Mappin
         members = [member for member, values in measured.items() if quantity in values]
         records += results.summarize("representation", quantity, split, [rows[member] for member in members],
                                      [measured[member][quantity] for member in members])
-    return [record for record in records if record["quantity"] != f"{CKA} difference"]
+    return [record for record in records if record.quantity != CKA or record.kind == results.VALUE]
 
 
 def of_course(course: Course, rows: Sequence[Mapping[str, Any]], split: str = "train") -> list[results.Record]:
     """Records with the field `step` of the measures at checkpoints, then those of smoothed and hard networks at equal collapse."""
-    found = [{**record, "step": step} for step, measured in course.items() for record in summarize(measured, rows, split)]
+    found = [record.having(step=step) for step, measured in course.items() for record in summarize(measured, rows, split)]
     return found + matched(course, rows, split)
 
 
@@ -49,28 +49,28 @@ def matched(course: Course, rows: Sequence[Mapping[str, Any]], split: str = "tra
     """Differences, smoothed less hard of equal seed, where both networks' NC1 first reaches the deepest level that both reach.
 
     Guo et al. 2024 compare losses so, as one that collapses sooner is otherwise compared with one that has not yet collapsed.
-    Between checkpoints log NC1 and the quantities are taken for linear in the step. Quantities: "QUANTITY at matched nc1 difference", and
-    "steps at matched nc1 difference": by how many steps the smoothed network is later (negative: sooner).
+    Between checkpoints log NC1 and the quantities are taken for linear in the step. Quantities: "QUANTITY at matched nc1", and "steps at
+    matched nc1": by how many steps the smoothed network is later (negative: sooner).
     """
-    groups: dict[tuple, dict[int, dict[str, float]]] = {}
-    for member, hard in _pairs(rows):
+    rows = results.arms(rows)
+    groups: dict[frozenset, tuple[results.Row, dict[int, dict[str, float]]]] = {}
+    for member, hard in results.pairs(rows):
         curves = [{step: measured[each] for step, measured in course.items() if "nc1" in measured.get(each, {})} for each in (member, hard)]
         if min(map(len, curves)) < 2:
             continue
         level = max(min(values["nc1"] for values in curve.values()) for curve in curves)
         own, other = (_at(curve, level) for curve in curves)
-        hyper = tuple((name, value) for name, value in rows[member].items() if name != "seed")
-        groups.setdefault(hyper, {})[rows[member]["seed"]] = {
+        _, by_seed = groups.setdefault(results.key(results.hyper(rows[member])), (rows[member], {}))
+        by_seed[rows[member]["seed"]] = {
             "nc1 level": level, **{name: own[name] - other[name] for name in own if name in other and name != "nc1"}}
     records = []
-    for hyper, by_seed in groups.items():
+    for row, by_seed in groups.values():
         levels = [values["nc1 level"] for values in by_seed.values()]
         for quantity in [name for name in next(iter(by_seed.values())) if name != "nc1 level"]:
-            values = [of[quantity] for of in by_seed.values() if quantity in of]
-            if len(values) == len(by_seed):
-                records.append({"study": "representation", "quantity": f"{quantity} {MATCHED} difference", "split": split, **dict(hyper),
-                                "baseline_alpha": 0.0, **results.moments(values), "interval": results.t_interval(values),
-                                "seeds": list(by_seed), "nc1_levels": levels})
+            differences = {seed: of[quantity] for seed, of in by_seed.items() if quantity in of}
+            if len(differences) == len(by_seed):
+                records += results.difference("representation", f"{quantity} {MATCHED}", split, results.hyper(row), row["baseline"],
+                                              differences, row["arm"], nc1_levels=levels)
     return records
 
 
@@ -85,11 +85,3 @@ def _at(curve, level):
     share = float(np.clip((high - np.log(max(level, np.finfo(float).tiny))) / (high - low), 0, 1))
     between = {name: (1 - share) * curve[before][name] + share * curve[after][name] for name in curve[after] if name in curve[before]}
     return {"steps": (1 - share) * before + share * after, **between}
-
-
-def _pairs(rows) -> Iterator[tuple[int, int]]:
-    """(smoothed member, hard member) that differ by smoothing alone."""
-    for member, row in enumerate(rows):
-        for hard, other in enumerate(rows):
-            if row["alpha"] > 0 and other == {**row, "alpha": 0.0}:
-                yield member, hard

@@ -20,7 +20,7 @@ CIFAR10 = ANIMALS | {"airplane", "automobile", "ship", "truck"}
 
 def run(this: Run, states: list[Any], left_out: Set[int] = frozenset()) -> list[results.Record]:
     """Records of every task's "probe accuracy" on its test split, with the field `data`; diverged members are left out."""
-    records = []
+    records, of_member = [], results.arms(this.rows, this.partners)
     for task in tasks(this.config, this.dataset):
         train, test = (memory.place(task.splits[split], this.layout.mesh) for split in ("train", "test"))
         index = evaluate.evenly_spaced(len(task.splits["train"]), this.config.transfer.examples)
@@ -30,10 +30,9 @@ def run(this: Run, states: list[Any], left_out: Set[int] = frozenset()) -> list[
                                                        this.evaluator.predict(states, test, every)):
             if member not in left_out and meshes.is_primary():
                 fitted = probe.fit(fitted_on.features, fitted_on.labels, len(task.class_names))
-                rows.append(this.rows[member])
+                rows.append(of_member[member])
                 values.append(fitted.accuracy(tested_on.features, tested_on.labels))
-        records += [{**record, "data": task.name, "probe_examples": len(index)}
-                    for record in results.summarize("transfer", "probe accuracy", "test", rows, values)]
+        records += results.summarize("transfer", "probe accuracy", "test", rows, values, data=task.name, probe_examples=len(index))
     return records
 
 

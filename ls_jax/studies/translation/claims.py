@@ -8,28 +8,24 @@ from ls_jax.studies.common import records as results
 NEAR_ONE = 0.15  # of the best temperature: a step of Figure 4's grid, and half of one
 
 
-def _held_out(records):
-    splits = {record["split"] for record in results.select(records, study="translation")}
-    return "validation" if "validation" in splits else "test"
-
-
 def _difference(records: Sequence[results.Record], quantity: str, low: float = -math.inf, high: float = math.inf, **fields):
     """Findings on smoothed less hard at temperature 1, on the first held-out file, with the first beam width."""
-    here = results.select(records, study="translation", split=_held_out(records), quantity=quantity, temperature=1.0)
-    first = {name: here[0][name] for name in ("file", "beams") if here and name in here[0]}
-    return claims.compare(records, "translation", quantity, (_held_out(records),), low=low, high=high, temperature=1.0, **first)
+    split = results.held_out(records, "translation")
+    here = results.select(records, study="translation", split=split, quantity=quantity, temperature=1.0)
+    first = {name: here[0].extra[name] for name in ("file", "beams") if here and name in here[0].extra}
+    return claims.compare(records, "translation", quantity, (split,), low=low, high=high, temperature=1.0, **first)
 
 
 def _number(records: Sequence[results.Record], quantity: str, smoothed: bool, low: float = -math.inf, high: float = math.inf,
             shift: float = 0.0):
     """Findings on a quantity that is one number a seed already, less `shift`."""
-    here = results.select(records, study="translation", split=_held_out(records), quantity=quantity)
-    alphas = {record["alpha"] for record in here if (record["alpha"] > 0) == smoothed}
-    nearest = min(alphas, key=lambda alpha: abs(alpha - claims.PAPER_ALPHA)) if alphas else None
-    varying = [name for name in ("learning_rate", "weight_decay") if len({record.get(name) for record in here}) > 1]
-    return [{"split": record["split"], "alpha": record["alpha"], "baseline_alpha": 0.0, "hyper": {name: record[name] for name in varying},
-             "range": [end if math.isfinite(end) else None for end in (low, high)],
-             **claims.judge([value - shift for value in record["values"]], low, high)} for record in here if record["alpha"] == nearest]
+    here = results.select(records, study="translation", split=results.held_out(records, "translation"), quantity=quantity)
+    varying, findings = results.others([record.hyper for record in here]), []
+    for _, group in results.grouped(here):
+        chosen = claims.nearest({record.hyper["alpha"] for record in group}) if smoothed else 0
+        findings += [claims.of_record(record, low, high, varying, [value - shift for value in record.values])
+                     for record in results.select(group, alpha=chosen)]
+    return findings
 
 
 CLAIMS: dict[str, claims.Claim] = {

@@ -45,12 +45,13 @@ def run(this: Run, states: list[Any], workdir: pathlib.Path, left_out: Set[int] 
     if this.dataset.text is None:
         return []
     kept = [member for member in range(this.layout.members) if member not in left_out]
-    curves = [Curve(split, this.rows[member], temperatures, *(array[member] for array in arrays))
+    rows = results.arms(this.rows, this.partners)
+    curves = [Curve(split, rows[member], temperatures, *(array[member] for array in arrays))
               for split, temperatures, arrays in _curves(this, states) for member in kept]
     weights = meshes.fetch(this.layout.join([state.ema if this.config.optimizer.ema else state.params for state in states]))
     if not meshes.is_primary():
         return []
-    translated = [each for member in kept for each in _translations(this, member, sweep.take(weights, member), workdir)]
+    translated = [each for member in kept for each in _translations(this, member, rows[member], sweep.take(weights, member), workdir)]
     return translation_records.run(curves, translated, signatures())
 
 
@@ -73,7 +74,7 @@ def _curves(this, states) -> Iterator[tuple[str, np.ndarray, tuple[np.ndarray, .
 
     def measure(state, temperatures, ids, mask, arrays):
         batch = memory.gather(arrays, ids)
-        logits = this.steps.predict(state, batch).logits
+        logits = this.step.predict(state, batch).logits
         counted = mask[:, None] & batch.counted
         return lax.psum(lax.map(lambda each: curve(logits, batch.labels, counted, each), temperatures), "data")
 
@@ -89,7 +90,7 @@ def _curves(this, states) -> Iterator[tuple[str, np.ndarray, tuple[np.ndarray, .
         yield name, temperatures, tuple(np.sum(each, axis=0, dtype=np.float64) for each in zip(*parts))
 
 
-def _translations(this, member, weights, workdir) -> Iterator[Translated]:
+def _translations(this, member, row, weights, workdir) -> Iterator[Translated]:
     """One member's translations of the held-out sentences, scored."""
     settings, text = this.config.translation, this.dataset.text
     graphdef, _ = step.network(this.config, len(this.dataset.class_names), None, None)
@@ -110,7 +111,7 @@ def _translations(this, member, weights, workdir) -> Iterator[Translated]:
             if (beams, temperature) == (first, 1.0):
                 _save(workdir, file, member, hypotheses)
             share = sum(map(len, found)) / len(text.vocabulary.encode(chosen.target)[0])
-            yield Translated(split, file, this.rows[member], beams, temperature, len(chosen),
+            yield Translated(split, file, row, beams, temperature, len(chosen),
                              {**scores(hypotheses, chosen.target), "length ratio": share})
 
 

@@ -13,6 +13,9 @@ STUDY = "translation"
 def run(curves: Sequence[Curve], translated: Sequence[Translated], signatures: Mapping[str, str]) -> list[results.Record]:
     """Records of "nll" and "ece" by split and temperature; of "bleu", "uncased bleu", "chrf" and "length ratio" (to the references, in
     tokens) by file, temperature and beams; and of what the claims compare, one number a seed."""
+    rows = results.arms([each.row for each in (*curves, *translated)])
+    curves = [curve._replace(row=row) for curve, row in zip(curves, rows)]
+    translated = [each._replace(row=row) for each, row in zip(translated, rows[len(curves):])]
     records = []
     for split in dict.fromkeys(curve.split for curve in curves):
         here = [curve for curve in curves if curve.split == split]
@@ -25,13 +28,13 @@ def run(curves: Sequence[Curve], translated: Sequence[Translated], signatures: M
         here = [each for each in translated if (each.split, each.file, each.beams, each.temperature) == key]
         extra = {"file": key[1], "beams": key[2], "temperature": _plain(key[3]), "sentences": here[0].sentences}
         values = {name: [each.scores[name] for each in here] for name in here[0].scores}
-        records += [{**record, "signature": signatures[name]} if (name := record["quantity"].removesuffix(" difference")) in signatures
-                    else record for record in _summaries(key[0], values, [each.row for each in here], extra)]
+        records += [record.having(signature=signatures[record.quantity]) if record.quantity in signatures else record
+                    for record in _summaries(key[0], values, [each.row for each in here], extra)]
     return records + _compared(curves, translated)
 
 
 def _summaries(split, values, rows, extra):
-    return [{**record, **extra} for quantity, of in values.items() for record in results.summarize(STUDY, quantity, split, rows, of)]
+    return [record for quantity, of in values.items() for record in results.summarize(STUDY, quantity, split, rows, of, **extra)]
 
 
 def _compared(curves, translated):
@@ -54,16 +57,23 @@ def _compared(curves, translated):
         if len(of_row) > 1:  # decoded at several temperatures
             decoded = {_plain(t): value for t, value in zip(curve.temperatures, error) if _plain(t) in of_row}
             put("bleu gain of scaling", curve.split, curve.row, of_row[min(decoded, key=decoded.get)] - of_row[1.0])
-        hard = [other for other in curves if other.split == curve.split and other.row == {**curve.row, "alpha": 0.0}]
-        if curve.row["alpha"] > 0 and hard:
-            excess = (curve.nll - hard[0].nll) / curve.count.sum(axis=1)
-            put("least nll excess", curve.split, curve.row, excess.min())
-            of_hard = bleu(curve.split, hard[0].row)
-            if len(of_hard) > 1:
-                put("bleu over scaling", curve.split, curve.row, of_row[1.0] - max(of_hard.values()))
+    for curve, hard in _pairs(curves):
+        excess = (curve.nll - hard.nll) / curve.count.sum(axis=1)
+        put("least nll excess", curve.split, curve.row, excess.min())
+        of_hard = bleu(curve.split, hard.row)
+        if len(of_hard) > 1:
+            put("bleu over scaling", curve.split, curve.row, bleu(curve.split, curve.row)[1.0] - max(of_hard.values()))
     records = [record for (quantity, split), measured in found.items()
                for record in results.summarize(STUDY, quantity, split, *zip(*measured))]
-    return [record for record in records if "baseline_alpha" not in record]
+    return results.select(records, kind=results.VALUE)  # what compares networks already has no differences
+
+
+def _pairs(curves):
+    """(curve, that of its baseline with the same seed) on each split."""
+    for split in dict.fromkeys(curve.split for curve in curves):
+        here = [curve for curve in curves if curve.split == split]
+        for member, other in results.pairs([curve.row for curve in here]):
+            yield here[member], here[other]
 
 
 def _plain(temperature):

@@ -84,8 +84,8 @@ def test_a_run_keeps_all_logits_and_the_features_of_the_shown_classes(config, tm
         assert len(results.select(records, study="projection", quantity="spread ratio", split=split, classes=["cat", "dog", "emu"])) >= 2
     assert not results.select(records, study="projection", split="validation", classes="all triples")
     assert results.select(records, study="representation", quantity="class separation", split="train")
-    assert {record["step"] for record in results.select(records, study="information")} == {0, 3, 6}
-    assert results.select(records, study="calibration", quantity="ece", split="validation")[0]["examples"] == 11
+    assert {record.extra["step"] for record in results.select(records, study="information")} == {0, 3, 6}
+    assert results.select(records, study="calibration", quantity="ece", split="validation")[0].extra["examples"] == 11
     logged = [row for row in log.read_metrics(tmp_path) if row["split"] == "validation" and row["member"] == 1][-1]
     assert np.mean(whole["logits"].argmax(1) == whole["labels"]) == pytest.approx(logged["accuracy"], abs=1e-6)
     before = (tmp_path / "report.html").read_text()
@@ -105,7 +105,7 @@ def test_classes_without_held_out_examples_are_shown_where_there_are_some(config
     experiment.run(config, tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     damaged, = results.select(results.read(tmp_path / "run"), quantity="damaged pictures")
-    assert (damaged["split"], damaged["mean"]) == ("train", 1) and "1 training pictures, shown as grey" in page
+    assert (damaged.split, damaged.mean) == ("train", 1) and "1 training pictures, shown as grey" in page
     assert (tmp_path / "run" / "figures" / "projection.png").exists() and page.count("data:image/jpeg;base64") == 2
 
 
@@ -163,6 +163,6 @@ def test_a_teacher_sees_its_students_crops(config, tmp_path):
     batch = jax.tree.map(lambda x: x[0, 0], given[2])
     crops = stream.Rows(dataset.splits["train"], np.asarray(batch.ids)[None, None], np.array([0]), 3)
     np.testing.assert_array_equal(batch.inputs, crops[0, 0])
-    expected = of_teacher.steps.predict(sweep.take(state, 1), batch).logits
+    expected = of_teacher.step.predict(sweep.take(state, 1), batch).logits
     np.testing.assert_allclose(answers[2][0, 0], expected, atol=1e-5)
     assert not np.any(answers[0])

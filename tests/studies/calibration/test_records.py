@@ -1,9 +1,10 @@
 """The calibration study on synthetic members whose over-confidence is known, its tables, claims and figures."""
-import json
+import dataclasses
 
 import numpy as np
 import pytest
 
+from ls_jax import paper
 from ls_jax.studies import calibration
 from ls_jax.studies.calibration import claims as calibration_claims
 from ls_jax.studies.calibration import plots as calibration_plots
@@ -32,12 +33,14 @@ def measured():
 
 
 @pytest.fixture(scope="module")
-def records(measured):
-    return json.loads(json.dumps(calibration_records.run(measured, draws=100)))  # as results.json gives them back
+def records(measured, tmp_path_factory):
+    where = tmp_path_factory.mktemp("records")
+    results.write(where, calibration_records.run(measured, draws=100))
+    return results.read(where)
 
 
 def one(records, **fields):
-    found = [record for record in results.select(records, **fields) if "difference" not in record["quantity"]]
+    found = results.select(records, kind="value", **fields)
     assert len(found) == 1, found
     return found[0]
 
@@ -47,17 +50,17 @@ def test_values_are_those_of_the_functions(records):
     for quantity, options in {"ece": {}, "debiased ece": {"debiased": True}, "classwise ece": {"scheme": "classwise"},
                               "equal-mass ece": {"scheme": "equal_mass"}, "rms calibration error": {"norm": "l2"}}.items():
         record = one(records, quantity=quantity, split="test", alpha=0.0)
-        assert record["values"][0] == pytest.approx(calibration.expected_calibration_error(logits, labels, **options))
-        assert record["seeds"] == [0, 1] and record["examples"] == 600 and record["bins"] == 15
+        assert record.values[0] == pytest.approx(calibration.expected_calibration_error(logits, labels, **options))
+        assert record.seeds == [0, 1] and record.extra["examples"] == 600 and record.extra["bins"] == 15
 
 
 def test_temperature_is_fitted_on_validation_and_reported_on_test(records):
     fit = calibration.fit_temperature(*sample(600, 6, 2.0, 2.0, seed=0), sample(600, 6, 2.0, 2.0, seed=1))
     here = dict(split="test", alpha=0.0, fitted_on="validation")
-    assert one(records, quantity="temperature", **here)["values"][0] == pytest.approx(fit.temperature)
-    assert one(records, quantity="temperature", **here)["status"] == ["converged"] * 2
-    assert one(records, quantity="scaled ece", **here)["values"][0] == pytest.approx(fit.reported.ece_after)
-    assert one(records, quantity="scaled nll", **here)["values"][0] == pytest.approx(fit.reported.nll_after)
+    assert one(records, quantity="temperature", **here).values[0] == pytest.approx(fit.temperature)
+    assert one(records, quantity="temperature", **here).extra["status"] == ["converged"] * 2
+    assert one(records, quantity="scaled ece", **here).values[0] == pytest.approx(fit.reported.ece_after)
+    assert one(records, quantity="scaled nll", **here).values[0] == pytest.approx(fit.reported.nll_after)
 
 
 def test_without_another_split_each_half_is_scaled_by_the_others_temperature():
@@ -72,14 +75,14 @@ def test_without_another_split_each_half_is_scaled_by_the_others_temperature():
 
 def test_regime_best_smoothing_and_their_intervals(records):
     for split in ("validation", "test"):
-        regime = {alpha: one(records, quantity="overconfidence", split=split, alpha=alpha)["regime"] for alpha in ALPHAS}
+        regime = {alpha: one(records, quantity="overconfidence", split=split, alpha=alpha).extra["regime"] for alpha in ALPHAS}
         assert regime == {0.0: "over-confident", 0.1: "neither over- nor under-confident", 0.3: "under-confident"}
         best = one(records, quantity="best alpha", split=split)
-        assert best["alpha"] == 0.1 and best["interval"] == [0.1, 0.1] and best["share"]["0.1"] == 1.0
+        assert best.hyper["alpha"] == 0.1 and best.interval == [0.1, 0.1] and best.extra["share"]["0.1"] == 1.0
         hard = one(records, quantity="debiased ece", split=split, alpha=0.0)
-        assert hard["examples_interval"][0] < hard["mean"] < hard["examples_interval"][1]
-        gain, = results.select(records, quantity="debiased ece difference", split=split, alpha=0.1)
-        assert gain["examples_interval"][1] < 0
+        assert hard.extra["examples_interval"][0] < hard.mean < hard.extra["examples_interval"][1]
+        gain, = results.select(records, quantity="debiased ece", kind="difference", split=split, alpha=0.1)
+        assert gain.extra["examples_interval"][1] < 0
     assert "over-confident on the test split" in calibration_tables.verdict(records, "test")
     assert "α = 0.1" in calibration_tables.verdict(records, "test")
 
@@ -88,15 +91,15 @@ def test_other_hyper_parameters_are_kept_apart():
     members = [each for row, data in networks(("test",), rates=(0.1, 0.3)) for each in calibration_records.measure(row, data)]
     found = calibration_records.run(members, draws=20)
     best = results.select(found, quantity="best alpha")
-    assert [record["learning_rate"] for record in best] == [0.1, 0.3]
-    assert all("examples_interval" in record for record in found if record["quantity"].startswith("debiased ece"))
+    assert [record.hyper["learning_rate"] for record in best] == [0.1, 0.3]
+    assert all("examples_interval" in record.extra for record in found if record.quantity.startswith("debiased ece"))
 
 
 def test_claims(records):
-    verdicts = {name: claim.check(records)[0]["verdict"] for name, claim in calibration_claims.CLAIMS.items()}
+    verdicts = {name: claim.check(records)[0].verdict for name, claim in calibration_claims.CLAIMS.items()}
     assert set(verdicts.values()) <= {"holds", "undecided"} and verdicts["temperature scaling calibrates"] == "holds", verdicts
-    reversed_ = [{**record, "values": [-value for value in record["values"]]} if "values" in record else record for record in records]
-    assert "holds" not in {claim.check(reversed_)[0]["verdict"] for name, claim in calibration_claims.CLAIMS.items()
+    reversed_ = [dataclasses.replace(record, values=[-value for value in record.values]) for record in records]
+    assert "holds" not in {claim.check(reversed_)[0].verdict for name, claim in calibration_claims.CLAIMS.items()
                            if "as temperature scaling" not in name}
     assert all(claim.check([]) == [] for claim in calibration_claims.CLAIMS.values())
 
@@ -104,7 +107,7 @@ def test_claims(records):
 def test_tables_and_figures(records, tmp_path):
     caption, header, *rows = calibration_tables.table_3(records, "test", "synthetic")
     assert all(len(row) == len(header) for row in rows) and rows[0][0] == "synthetic; T fitted on validation by NLL"
-    assert rows[0][3].endswith("/ 0.1") and rows[-3:] == list(calibration_tables.PAPER)
+    assert rows[0][3].endswith("/ 0.1") and rows[-3:] == paper.table_3()
     caption, header, *rows = calibration_tables.cells(records, "test")
     assert all(len(row) == len(header) for row in rows) and [row[0] for row in rows] == ["α=0", "α=0.1", "α=0.3"]
     caption, header, *rows = calibration_tables.scores(records, "test")

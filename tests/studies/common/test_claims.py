@@ -8,6 +8,7 @@ from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.common import claims
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.statistics import moments, t_interval
 from ls_jax.studies.noise import claims as noise_claims
 
 SEEDS = range(5)
@@ -26,16 +27,16 @@ def differences(mean, std, n=5):
     (0.9, 0.5, -1.0, 1.0, "undecided"), (1.1, 0.5, -1.0, 1.0, "undecided"), (0.0, 9.0, -1.0, 1.0, "undecided"),
 ])
 def test_verdict_compares_the_interval_with_the_range(mean, std, low, high, verdict):
-    found = claims.judge(differences(mean, std), low, high)
-    assert found["verdict"] == verdict and found["difference"] == pytest.approx(mean) and found["n"] == 5
-    assert (found["seeds_needed"] is not None) == (verdict == "undecided")
+    found = claims.judge(differences(mean, std), low, high, split="test", alpha=0.1)
+    assert found.verdict == verdict and found.difference == pytest.approx(mean) and found.n == 5
+    assert (found.seeds_needed is not None) == (verdict == "undecided")
     if verdict == "undecided":
-        assert found["seeds_needed"] > 5
+        assert found.seeds_needed > 5
 
 
 def test_one_seed_decides_nothing():
-    assert claims.judge([-3.0], -math.inf, 0.0) == {
-        "difference": -3.0, "interval": None, "n": 1, "verdict": "undecided", "seeds_needed": None}
+    finding = claims.judge([-3.0], -math.inf, 0.0, split="test", alpha=0.1)
+    assert finding == claims.Finding("test", 0.1, (None, 0.0), -3.0, None, 1, "undecided", seeds_needed=None)
 
 
 @pytest.mark.parametrize("effect, needed", [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
@@ -49,7 +50,7 @@ def test_seeds_needed_equal_published_sample_sizes(effect, needed):
 @pytest.mark.parametrize("mean, low, high", [(0.7, 0.0, math.inf), (0.0, -0.6, 0.6), (0.2, -0.6, 0.6)])
 def test_seeds_needed_decide_as_often_as_they_should(mean, low, high):
     n = claims.seeds_needed(mean, 1.0, low, high)
-    intervals = [results.t_interval(draw) for draw in np.random.default_rng(0).normal(mean, 1.0, (2000, n))]
+    intervals = [t_interval(draw) for draw in np.random.default_rng(0).normal(mean, 1.0, (2000, n))]
     decided = np.mean([low < lower and upper < high for lower, upper in intervals])
     assert 0.77 < decided < 0.87
 
@@ -65,8 +66,7 @@ def sweep(study, quantity, split, effects, std=0.001, classes=None, **hyper):
     rng = np.random.default_rng(0)
     rows = [{"alpha": alpha, **hyper, "seed": seed} for alpha in effects for seed in SEEDS]
     values = [0.5 + effects[row["alpha"]] + std * rng.normal() for row in rows]
-    records = results.summarize(study, quantity, split, rows, values)
-    return [{**record, "classes": classes} if classes else record for record in records]
+    return results.summarize(study, quantity, split, rows, values, **({"classes": classes} if classes else {}))
 
 
 @pytest.mark.parametrize("effect, verdicts", [
@@ -76,7 +76,7 @@ def sweep(study, quantity, split, effects, std=0.001, classes=None, **hyper):
 def test_accuracy_claims_can_hold_and_fail(effect, verdicts):
     found = paper_claims.check(sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.1: effect}))
     names = ("accuracy is similar", "accuracy does not suffer", "accuracy improves")
-    assert tuple(found[name][0]["verdict"] for name in names) == verdicts
+    assert tuple(found[name][0].verdict for name in names) == verdicts
     assert set(found) == set(names)
 
 
@@ -90,32 +90,32 @@ def test_projection_claims_look_at_all_triples_of_both_splits(name, quantity):
                + sweep("projection", quantity, "train", {0.0: 0.0, 0.1: 0.1}, classes=["a", "b", "c"]))
     found = paper_claims.check(records)
     assert set(found) == {name}
-    assert [(finding["split"], finding["verdict"]) for finding in found[name]] == [("train", "holds"), ("test", "fails")]
+    assert [(finding.split, finding.verdict) for finding in found[name]] == [("train", "holds"), ("test", "fails")]
 
 
 def test_validation_is_the_held_out_split_where_there_is_one():
     records = [record for split in ("validation", "test") for record in
                sweep("accuracy", "accuracy", split, {0.0: 0.0, 0.1: 0.0})]
-    assert [finding["split"] for finding in paper_claims.check(records)["accuracy is similar"]] == ["validation"]
+    assert [finding.split for finding in paper_claims.check(records)["accuracy is similar"]] == ["validation"]
 
 
 def test_compares_the_smoothing_nearest_to_the_papers():
     records = sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.05: 0.1, 0.09: 0.0, 0.3: 0.1})
     finding, = paper_claims.check(records)["accuracy is similar"]
-    assert (finding["alpha"], finding["baseline_alpha"], finding["verdict"]) == (0.09, 0.0, "holds")
+    assert (finding.alpha, finding.baseline["alpha"], finding.arm, finding.verdict) == (0.09, 0.0, "alpha=0.09", "holds")
 
 
 def test_several_smoothings_can_be_compared():
     records = sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.05: 0.1, 0.1: -0.1, 0.3: 0.1})
     found = claims.compare(records, "accuracy", "accuracy", ("held-out",), low=0.0, alphas=(0.04, 0.05, 0.12))
-    assert [(finding["alpha"], finding["verdict"]) for finding in found] == [(0.05, "holds"), (0.1, "fails")]
+    assert [(finding.alpha, finding.verdict) for finding in found] == [(0.05, "holds"), (0.1, "fails")]
 
 
 def test_each_learning_rate_has_its_finding():
     records = [record for rate, effect in ((0.1, 0.0), (0.3, 0.1))
                for record in sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.1: effect}, learning_rate=rate)]
     found = paper_claims.check(records)["accuracy is similar"]
-    assert [(finding["hyper"], finding["verdict"]) for finding in found] == [
+    assert [(finding.where, finding.verdict) for finding in found] == [
         ({"learning_rate": 0.1}, "holds"), ({"learning_rate": 0.3}, "fails")]
 
 
@@ -132,7 +132,8 @@ def test_says_nothing_without_a_comparison():
     ({"verdict": "undecided", "n": 1, "seeds_needed": None}, "undecided with 1 seed; two or more give an interval"),
 ])
 def test_sentence(finding, words):
-    assert claims.sentence(finding) == words
+    rest = {"split": "test", "alpha": 0.1, "range": (None, 0.0), "difference": 0.0, "interval": None}
+    assert claims.sentence(claims.Finding(**rest, **finding)) == words
 
 
 def test_verdicts_as_lines_of_the_studies_that_the_records_are_of():
@@ -150,13 +151,13 @@ def test_every_claim_is_documented(name):
 
 
 def test_claims_on_wrong_labels_are_silent_without_any():
-    wrong = [{"study": "data", "quantity": "changed labels", "split": "train", "rate": 0.4, **results.moments([400])}]
+    wrong = [results.Record("data", "changed labels", "train", **moments([400]), extra={"rate": 0.4})]
     students = [{"student": "distilled", "teacher": "mlp", "teacher_alpha": alpha, "temperature": 1.0, "beta": 1.0, "control": False,
                  "alpha": 0.0, "seed": seed} for alpha in (0.0, 0.1) for seed in (0, 1, 2)]
     accuracies = [0.8 + row["teacher_alpha"] * (1 + 0.1 * row["seed"]) for row in students]
     taught = results.summarize("accuracy", "accuracy", "test", students, accuracies)
     records = sweep("accuracy", "accuracy", "test", {0.0: 0.0, 0.1: 0.02, 0.4: 0.05})
-    verdicts = lambda records: {name: [finding["verdict"] for finding in claim.check(records)]
+    verdicts = lambda records: {name: [finding.verdict for finding in claim.check(records)]
                                 for name, claim in noise_claims.CLAIMS.items()}
     assert verdicts(records) == verdicts(taught) == {"smoothing denoises": [], "smoothed teachers distil better from wrong labels": []}
     assert verdicts(records + wrong)["smoothing denoises"] == ["holds", "holds"]

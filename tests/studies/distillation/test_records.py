@@ -8,6 +8,7 @@ from ls_jax.report.distillation import section
 from ls_jax.studies import distillation
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.accuracy import records as accuracy_records
+from ls_jax.studies.common import records as results
 from ls_jax.studies.distillation import plots as distillation_plots
 from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.studies.distillation import tables as distillation_tables
@@ -105,18 +106,18 @@ def config(tiny):
 
 
 def test_the_grid_pairs_students_and_teachers_by_seed(config):
-    rows, roster, hyper = students.rows(config), students.roster(config), sweep.grid(config)
+    rows, roster, hyper = sweep.members(config), students.roster(config), sweep.grid(config)
     assert len(rows) == 3 * (2 + 6 + 1) and len(roster) == 9 and sweep.members(config) == rows
     for m, row in enumerate(rows):
-        place = hyper.distillation.teacher[m]
+        place = hyper["teacher"][m]
         if row["teacher"] is None:
-            assert place == -1 and hyper.distillation.beta[m] == 0 and row["temperature"] is None
+            assert place == -1 and hyper["beta"][m] == 0 and row["temperature"] is None
         else:
-            assert roster[place] == ("net", row["teacher_alpha"], row["seed"]) and hyper.distillation.temperature[m] == row["temperature"]
+            assert roster[place] == ("net", row["teacher_alpha"], row["seed"]) and hyper["temperature"][m] == row["temperature"]
     assert [row["seed"] for row in rows[:3]] == [0, 1, 2] and {row["student"] for row in rows if row["control"]} == {"control"}
     plain = config.copy_and_resolve_references()
     plain.distill = None
-    assert set(sweep.members(plain)[0]) == {"alpha", "seed", "learning_rate", "weight_decay"} and sweep.grid(plain).distillation is None
+    assert set(sweep.members(plain)[0]) == {"alpha", "seed", "learning_rate", "weight_decay"} and "teacher" not in sweep.grid(plain)
 
 
 @pytest.mark.parametrize("change, message", [
@@ -127,8 +128,8 @@ def test_the_grid_pairs_students_and_teachers_by_seed(config):
     (dict(students=dict(a=dict(teacher="nte"))), "students.a.teacher='nte' is not among config.distill.teachers: net"),
     (dict(students=dict(a=dict(temperature=(2.0,)))), "students.a has temperature but no teacher: name one of net"),
     (dict(students=dict(a=dict(teacher="net", temperature=2.0))), r"temperature=2.0 must be a tuple of different values"),
-    (dict(students=dict(a=dict(teacher="net", temperature=(0.0,)))), "temperature holds 0.0: it must be above 0"),
-    (dict(students=dict(a=dict(teacher="net", beta=(1.5,)))), "beta holds 1.5: it must be from 0 to 1"),
+    (dict(students=dict(a=dict(teacher="net", temperature=(0.0,)))), r"temperature holds 0.0: .* must lie in \(0, inf\)"),
+    (dict(students=dict(a=dict(teacher="net", beta=(1.5,)))), r"beta holds 1.5: the weight of the teacher.s term must lie in \[0, 1\]"),
     (dict(loss="logits"), "temperature or a control, which config.distill.loss='logits' makes no use of"),
 ])
 def test_a_mistake_is_named_in_one_line(config, change, message):
@@ -168,7 +169,7 @@ def test_a_resumed_distillation_may_change_what_a_plain_run_may(config):
 def made_up(config, gain):
     """Records of a run in which a student's accuracy is `gain(row)` and its teacher's targets are smooth as its α and T say."""
     rng = np.random.default_rng(0)
-    rows = students.rows(config)
+    rows = sweep.members(config)
     measured = [("test", row, {"accuracy": gain(row) + 1e-3 * rng.normal(), "nll": 1.0, "examples": 500}) for row in rows]
     records = accuracy_records.run(measured)
     taught = []
@@ -182,7 +183,7 @@ def made_up(config, gain):
 
 
 def verdicts(records, name):
-    return {(finding["alpha"], finding["hyper"].get("temperature")): finding["verdict"] for finding in paper_claims.check(records)[name]}
+    return {(finding.alpha, finding.where.get("temperature")): finding.verdict for finding in paper_claims.check(records)[name]}
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -202,9 +203,34 @@ def test_claims_hold_and_fail_on_made_up_students(config, sign):
     assert verdicts(records, "counter-claim: smoothed teachers distil better at T = 1") == {(0.1, 1.0): no}
     equal = verdicts(records, "smoothed teachers distil worse")  # γ between those of the hard teacher at T = 1 and 4
     assert equal and set(equal.values()) == {yes}
-    grid = [record for record in records if record["quantity"] == "accuracy against the hard teacher"]
-    assert [(r["teacher_alpha"], r["temperature"]) for r in grid] == [(0.1, 1.0), (0.1, 4.0), (0.6, 1.0), (0.6, 4.0)]
-    np.testing.assert_allclose([r["mean"] for r in grid], [-sign * 0.02, -sign * 0.02, -sign * 0.12, -sign * 0.12], atol=0.003)
+    grid = [record for record in records if record.quantity == "accuracy against the hard teacher"]
+    assert [(r.hyper["teacher_alpha"], r.hyper["temperature"]) for r in grid] == [(0.1, 1.0), (0.1, 4.0), (0.6, 1.0), (0.6, 4.0)]
+    np.testing.assert_allclose([r.mean for r in grid], [-sign * 0.02, -sign * 0.02, -sign * 0.12, -sign * 0.12], atol=0.003)
+
+
+def test_students_that_differ_otherwise_are_kept_apart(config):
+    """Here by β and their own α; those without a teacher have none, and stand beside all."""
+    config.distill.students.grid.beta, config.distill.students.grid.alpha = (0.5, 1.0), (0.0, 0.1)
+    gain = lambda row: 0.5 if row["teacher"] is None else 0.6 + 0.1 * row["beta"] - 0.2 * row["teacher_alpha"] - 0.3 * row["alpha"]
+    records = made_up(config, gain)
+    families, wheres = distillation_records.families(records), [(alpha, beta) for beta in (0.5, 1.0) for alpha in (0.0, 0.1)]
+    kind = lambda settings: (settings["alpha"], settings["beta"])
+    assert [kind(where) for where, _ in families] == wheres
+    of = [distillation_records.students(each, "test") for _, each in families]
+    assert all(len(distillation_records.baseline(each)) == 2 for each in of)
+    means = [np.mean(list(distillation_records.distilled(each)[0.1, 4.0].values())) for each in of]
+    np.testing.assert_allclose(means, [0.63, 0.60, 0.68, 0.65], atol=0.002)
+    against = results.select(records, quantity="accuracy against the hard teacher", teacher_alpha=0.6, temperature=4.0)
+    assert [kind(record.hyper) for record in against] == wheres and {record.kind for record in against} == {"difference"}
+    found = paper_claims.check(records)["counter-claim: smoothed teachers hurt at T > 1"]
+    assert [kind(finding.where) for finding in found] == wheres and {finding.baseline["teacher_alpha"] for finding in found} == {0.0}
+    moved = results.select(records, quantity="diffusion", teacher_alpha=0.1)
+    assert sorted(kind(record.hyper) for record in moved) == sorted(wheres)
+    assert len(paper_claims.check(records)["counter-claim: smoothed teachers diffuse their students"]) == 4
+    names = [row[0] for row in distillation_tables.errors(records, "test", mnist=False)[2:]]
+    assert "student of the teacher with α = 0.1, T = 4, student's α = 0, β = 0.5" in names and len(names) == len({*names})
+    assert len(distillation_plots.figure_5(records, "test").axes) == 4 and len(distillation_plots.grid(records, "test").axes) == 8
+    assert len(distillation_tables.measures(records)[2:]) == 3 + 3 * 4  # at T = 4 each of four kinds of students has moved
 
 
 def test_interpolation_stays_on_the_curve():

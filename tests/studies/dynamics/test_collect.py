@@ -33,7 +33,7 @@ def shifted(tiny):
 
 def started(config):
     run = train.setup(config, data.load(config.data))
-    states = over_mesh(run.steps.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
+    states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     return run, states, memory.place(run.dataset.splits["train"], run.layout.mesh)
 
 
@@ -53,7 +53,7 @@ def test_draws_are_the_networks_on_augmented_images(shifted, monkeypatch, member
     for m in range(2):
         state = sweep.take(run.layout.join(states), m)
         for view in range(4):
-            logits = run.steps.view(state, batch, rng.per_example(rng.key(0, "information", view), batch.ids)).logits
+            logits = run.step.view(state, batch, rng.per_example(rng.key(0, "information", view), batch.ids)).logits
             np.testing.assert_allclose(draws[m, :, view], logits[:, 3] - logits[:, 5], atol=1e-5)
     assert np.std(draws, axis=2).min() > 0
 
@@ -78,23 +78,25 @@ def test_examples_are_half_of_each_class():
 def test_the_course_of_a_run(shifted, tmp_path):
     experiment.run(shifted, tmp_path)
     records = results.read(tmp_path)
-    steps = {record["step"] for record in records if "step" in record}
+    steps = {record.extra["step"] for record in records if "step" in record.extra}
     assert steps == {0, 4, 8} and sorted(int(path.stem) for path in (tmp_path / "course").iterdir()) == [0, 4, 8]
     for alpha in (0.0, 0.1):
-        one, = results.select(records, study="information", quantity="logit information", step=8, alpha=alpha, draws=3, outer="fresh")
-        assert one["estimator"] == "gaussian" and one["classes"] == ["0", "1"] and one["of_examples"] == 20
-        assert one["bound"] == pytest.approx(math.log(20)) and one["collapsed"] == pytest.approx(math.log(2))
+        one, = results.select(records, study="information", quantity="logit information", step=8, kind="value", alpha=alpha,
+                              draws=3, outer="fresh")
+        assert one.extra["estimator"] == "gaussian" and one.extra["classes"] == ["0", "1"] and one.extra["of_examples"] == 20
+        assert one.extra["bound"] == pytest.approx(math.log(20)) and one.extra["collapsed"] == pytest.approx(math.log(2))
         with np.load(tmp_path / "course" / "8.npz") as kept:
             assert kept["draws"].shape == (2, 20, 9)
     # the last checkpoint is the network whose predictions are studied at the end
-    at_end = {name: results.select(records, study="representation", quantity="nc1", split="train", alpha=0.1, step=step)[0]["mean"]
+    nc1 = dict(study="representation", quantity="nc1", split="train", kind="value", alpha=0.1)
+    at_end = {name: results.select(records, **nc1, step=step)[0].mean
               for name, step in (("checkpoint", 8), ("predictions", None))}
     assert at_end["checkpoint"] == pytest.approx(at_end["predictions"], rel=1e-5)
-    initial, = results.select(records, study="representation", quantity="nc1 difference", step=0)
-    assert initial["mean"] == 0  # members of one seed start alike
+    initial, = results.select(records, study="representation", quantity="nc1", kind="difference", step=0)
+    assert initial.mean == 0  # members of one seed start alike
     hard, smoothed = (np.load(tmp_path / "predictions" / f"test-{member:03d}.npz")["features"] for member in (0, 1))
     aligned, = results.select(records, study="representation", quantity="cka with hard", split="test")
-    assert aligned["alpha"] == 0.1 and aligned["mean"] == pytest.approx(representation.linear_cka(hard, smoothed))
+    assert aligned.hyper["alpha"] == 0.1 and aligned.mean == pytest.approx(representation.linear_cka(hard, smoothed))
     text = (tmp_path / "report.html").read_text()
     assert "(Figure 6)" in text and "20 training examples of 0 and 1" in text and "The penultimate representation" in text
 
@@ -104,8 +106,8 @@ def test_nothing_is_read_where_none_is_kept_and_no_views_where_nothing_is_augmen
     assert course.run(started(shifted)[0], tmp_path) == []
     shifted.checkpoint.keep_every, shifted.data.augment = 4, "none"
     found = course.run(started(shifted)[0], tmp_path, left_out={1})
-    assert {record["study"] for record in found} == {"representation"} and {record["alpha"] for record in found} == {0.0}
-    assert {record["step"] for record in found} == {0}
+    assert {record.study for record in found} == {"representation"} and {record.hyper["alpha"] for record in found} == {0.0}
+    assert {record.extra["step"] for record in found} == {0}
 
 
 def test_pairs_of_classes():
@@ -124,22 +126,23 @@ def test_information_records_of_known_draws():
     collapsed = np.concatenate([collapsed_draws(50, seed=i)[0][None] for i in range(2)])
     separated = np.random.default_rng(0).normal(100.0 * np.arange(600)[:, None], 1.0, (2, 600, 50))
     found = information_records.run(np.concatenate([separated, collapsed]), CLASSES, rows, 4000, 5)
-    pick = lambda alpha, **fields: results.select(found, quantity="logit information", alpha=alpha, **fields)[0]
+    pick = lambda alpha, **fields: results.select(found, quantity="logit information", kind="value", alpha=alpha, **fields)[0]
     for fields in ({"draws": 5, "outer": "fresh"}, {"draws": 49, "outer": "reused"}, {"estimator": "mixture"},
                    {"estimator": "nearest neighbours"}):
-        assert pick(0.0, **fields)["mean"] == pytest.approx(math.log(600), abs=0.02) and pick(0.0, **fields)["n"] == 2
-    assert pick(0.1, draws=5, outer="reused")["mean"] == pytest.approx(0.801, abs=0.08)
-    assert pick(0.1, draws=49, outer="fresh")["mean"] == pytest.approx(0.683, abs=0.08)
-    difference, = results.select(found, quantity="logit information difference", draws=49, outer="fresh")
-    assert difference["examples_interval"][0] < difference["mean"] < difference["examples_interval"][1] and difference["step"] == 4000
-    low, high = pick(0.1, draws=49, outer="fresh")["examples_interval"]
+        assert pick(0.0, **fields).mean == pytest.approx(math.log(600), abs=0.02) and pick(0.0, **fields).n == 2
+    assert pick(0.1, draws=5, outer="reused").mean == pytest.approx(0.801, abs=0.08)
+    assert pick(0.1, draws=49, outer="fresh").mean == pytest.approx(0.683, abs=0.08)
+    difference, = results.select(found, quantity="logit information", kind="difference", draws=49, outer="fresh")
+    low, high = difference.extra["examples_interval"]
+    assert low < difference.mean < high and difference.extra["step"] == 4000
+    low, high = pick(0.1, draws=49, outer="fresh").extra["examples_interval"]
     assert 0.01 < high - low < 0.2
 
 
 def test_repeated_views_leave_out_nearest_neighbours_and_no_views_the_mixture():
     rows = [{"alpha": 0.0, "seed": 0}]
     repeated = np.random.default_rng(0).normal(size=(1, 40, 3))[:, :, np.arange(21) % 3]
-    kinds = lambda draws: {record["estimator"] for record in information_records.run(draws, CLASSES[280:320], rows, 0, 5)}
+    kinds = lambda draws: {record.extra["estimator"] for record in information_records.run(draws, CLASSES[280:320], rows, 0, 5)}
     assert kinds(repeated) == {"gaussian", "mixture"} and kinds(repeated[:, :, [0] * 6]) == {"gaussian"}
 
 
@@ -149,12 +152,13 @@ def test_networks_are_compared_where_they_are_equally_collapsed():
     # log10 NC1 is -step/10 of the hard network and -step/5 of the smoothed; NC2 falls by 0.1 in ten steps of both
     training = {step: {member: values(10 ** (-step / (5 if row["alpha"] else 10)), 1 - step / 100) for member, row in enumerate(rows)}
                 for step in (0, 20, 40)}
-    found = {record["quantity"]: record for record in representation_records.matched(training, rows)}
-    later = found["steps at matched nc1 difference"]
-    assert later["values"] == pytest.approx([-20, -20]) and later["nc1_levels"] == pytest.approx([1e-4, 1e-4]) and later["alpha"] == 0.1
-    assert found["nc2 logits at matched nc1 difference"]["mean"] == pytest.approx(0.2)
+    found = {record.quantity: record for record in representation_records.matched(training, rows)}
+    later = found["steps at matched nc1"]
+    assert later.values == pytest.approx([-20, -20]) and later.extra["nc1_levels"] == pytest.approx([1e-4, 1e-4])
+    assert (later.kind, later.hyper["alpha"], later.baseline["alpha"]) == ("difference", 0.1, 0.0)
+    assert found["nc2 logits at matched nc1"].mean == pytest.approx(0.2)
     training[40][2] = values(10 ** -3.0, 0.6)  # between its checkpoints 20 (-4) and ...: the level is hard's -4, reached at 20
-    assert representation_records.matched(training, rows)[0]["seeds"] == [0, 1]
+    assert representation_records.matched(training, rows)[0].seeds == [0, 1]
     training = {0: training[0], 40: training[40]}  # of -8 at 40 the level -4 is half way
     halfway = representation_records.matched(training, rows)
-    assert next(r for r in halfway if r["quantity"].startswith("steps"))["values"][1] == pytest.approx(20 - 40)
+    assert next(r for r in halfway if r.quantity.startswith("steps")).values[1] == pytest.approx(20 - 40)

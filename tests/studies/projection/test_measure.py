@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ls_jax.studies import projection
+from ls_jax.studies.common import records as results
 from ls_jax.studies.projection import records as projection_records
 from ls_jax.workdir import predictions
 from ls_jax.workdir.predictions import Predictions
@@ -234,15 +235,14 @@ NAMES = tuple("abcdef")
 def test_run_gives_records_by_split_smoothing_and_triple(tmp_path):
     write_predictions(tmp_path, ROWS, NAMES, leave_out=(1,))
     records = projection_records.run(tmp_path, ROWS, [CLASSES, (0, 1, 2)])
-    means = [record for record in records if "difference" not in record["quantity"]]
+    means = results.select(records, kind="value")
     assert len(means) == 2 * 2 * 3 * len(projection.QUANTITIES)
-    record, = [record for record in means if (record["split"], record["alpha"], record["classes"], record["quantity"]) == (
+    record, = [record for record in means if (record.split, record.hyper["alpha"], record.extra["classes"], record.quantity) == (
         "test", 0.0, ["e", "a", "c"], "spread ratio")]
-    assert record["seeds"] == [0, 2] and record["study"] == "projection" and record["learning_rate"] == 0.1
-    assert record["values"] == [projection.numbers(network(seed), CLASSES)["spread ratio"] for seed in (1, 21)]
-    differences = [record for record in records if record["quantity"] == "spread ratio difference"
-                   and record["classes"] == projection.ALL and record["split"] == "train"]
-    assert [record["seeds"] for record in differences] == [[0, 2]] and differences[0]["baseline_alpha"] == 0.0
+    assert record.seeds == [0, 2] and record.study == "projection" and record.hyper["learning_rate"] == 0.1
+    assert record.values == [projection.numbers(network(seed), CLASSES)["spread ratio"] for seed in (1, 21)]
+    differences = results.select(records, quantity="spread ratio", kind="difference", classes=projection.ALL, split="train")
+    assert [record.seeds for record in differences] == [[0, 2]] and differences[0].baseline["alpha"] == 0.0
 
 
 def test_run_leaves_out_what_cannot_be_measured(tmp_path):
@@ -251,4 +251,4 @@ def test_run_leaves_out_what_cannot_be_measured(tmp_path):
     predicted = Predictions(arrays["logits"] * 0, arrays["features"], arrays["labels"], np.arange(60))
     predictions.save(tmp_path, "test", 0, predicted, arrays, NAMES)
     record, = projection_records.run(tmp_path, ROWS[:1], [CLASSES])
-    assert (record["quantity"], record["classes"], record["mean"]) == ("centroid distance", projection.ALL, 0.0)
+    assert (record.quantity, record.extra["classes"], record.mean) == ("centroid distance", projection.ALL, 0.0)

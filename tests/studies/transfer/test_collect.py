@@ -91,11 +91,12 @@ def test_probes_of_a_run(tiny, tmp_path):
     tiny.transfer.update(data=(other_digits(tmp_path),), examples=400)
     experiment.run(tiny, tmp_path / "run")
     records = results.read(tmp_path / "run")
-    found = results.select(records, study="transfer", quantity="probe accuracy")
-    assert [record["alpha"] for record in found] == [0.0, 0.1] and all(0.7 < record["mean"] <= 1 for record in found)
-    assert {record["probe_examples"] for record in found} == {400} and results.select(records, quantity="probe accuracy difference")
+    found = results.select(records, study="transfer", quantity="probe accuracy", kind="value")
+    assert [record.hyper["alpha"] for record in found] == [0.0, 0.1] and all(0.7 < record.mean <= 1 for record in found)
+    assert {record.extra["probe_examples"] for record in found} == {400}
+    assert results.select(records, quantity="probe accuracy", kind="difference")
     changed, = results.select(records, quantity="changed labels")
-    assert changed["mean"] == data.load(tiny.data).changed_labels and changed["rate"] == 0.2
+    assert changed.mean == data.load(tiny.data).changed_labels and changed.extra["rate"] == 0.2
 
 
 def test_tasks_that_do_not_fit(tiny, tmp_path):

@@ -14,6 +14,7 @@ from ls_jax.modes import experiment, translate
 from ls_jax.studies import calibration
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.calibration import scores
+from ls_jax.studies.common import records as results
 from ls_jax.studies.translation import bleu
 from ls_jax.studies.translation import collect as translation_study
 from ls_jax.studies.translation import records as translation_records
@@ -72,23 +73,22 @@ def records_of(shift):
 
 def test_claims_follow_from_the_records():
     found = paper_claims.check(records_of(shift=1.0))
-    verdicts = {name: [finding["verdict"] for finding in findings] for name, findings in found.items()}
+    verdicts = {name: [finding.verdict for finding in findings] for name, findings in found.items()}
     assert verdicts == {name: ["holds"] for name in ("smoothing raises BLEU", "smoothing worsens the likelihood", "scaling raises BLEU",
                                                      "scaling does not reach smoothing's BLEU", "smoothing is best near T = 1")}
-    assert found["smoothing worsens the likelihood"][0]["difference"] == pytest.approx(0.11, abs=1e-6)
-    assert found["scaling raises BLEU"][0]["difference"] == pytest.approx(1 - 0.01, abs=1e-6)
-    assert found["scaling does not reach smoothing's BLEU"][0]["difference"] == pytest.approx(1 + 0.02, abs=1e-6)
+    assert found["smoothing worsens the likelihood"][0].difference == pytest.approx(0.11, abs=1e-6)
+    assert found["scaling raises BLEU"][0].difference == pytest.approx(1 - 0.01, abs=1e-6)
+    assert found["scaling does not reach smoothing's BLEU"][0].difference == pytest.approx(1 + 0.02, abs=1e-6)
     worse = paper_claims.check(records_of(shift=-1.0))
-    assert worse["scaling does not reach smoothing's BLEU"][0]["verdict"] == "fails"
+    assert worse["scaling does not reach smoothing's BLEU"][0].verdict == "fails"
 
 
 def test_records_are_by_split_temperature_and_file():
     records = records_of(shift=1.0)
-    at = lambda quantity, **fields: [each for each in records if each["quantity"] == quantity and fields.items() <= each.items()]
-    assert [each["mean"] for each in at("ece", alpha=0.0)] == pytest.approx([0.2, 0.1, 0.02])
-    assert at("bleu", alpha=0.1, temperature=2.0)[0]["mean"] == 25.0 and at("bleu", alpha=0.1)[0]["signature"] == "nrefs:1"
-    assert at("bleu difference", temperature=1.0)[0]["mean"] == pytest.approx(2.01)
-    json.dumps(records)
+    at = lambda quantity, kind="value", **fields: results.select(records, quantity=quantity, kind=kind, **fields)
+    assert [each.mean for each in at("ece", alpha=0.0)] == pytest.approx([0.2, 0.1, 0.02])
+    assert at("bleu", alpha=0.1, temperature=2.0)[0].mean == 25.0 and at("bleu", alpha=0.1)[0].extra["signature"] == "nrefs:1"
+    assert at("bleu", "difference", temperature=1.0)[0].mean == pytest.approx(2.01)
 
 
 @pytest.fixture
@@ -122,18 +122,17 @@ def test_a_run_from_text_to_report(folder, tmp_path, capsys):
     config.evaluate.every = config.checkpoint.every = 6
     workdir = tmp_path / "run"
     experiment.run(config, workdir)
-    records = json.loads((workdir / "results.json").read_text())
-    studies = {record["study"] for record in records}
+    records = results.read(workdir)
+    studies = {record.study for record in records}
     assert {"accuracy", "calibration", "projection", "representation", "translation"} <= studies
-    bleu = [record for record in records if record["quantity"] == "bleu"]
-    assert {(each["file"], each["beams"], each["temperature"]) for each in bleu} == {
+    bleu = results.select(records, quantity="bleu")
+    assert {tuple(each.extra[name] for name in ("file", "beams", "temperature")) for each in bleu} == {
         ("validation", 2, 1.0), ("validation", 2, 0.5), ("validation", 1, 1.0), ("test2016", 2, 1.0), ("test2017", 2, 1.0)}
-    accuracy = {each["split"]: each for each in records if each["study"] == "accuracy" and each["quantity"] == "nll" and each["alpha"] == 0}
-    nll = {each["split"]: each for each in records if each["study"] == "translation" and each["quantity"] == "nll" and each["alpha"] == 0
-           and each["temperature"] == 1.0}
+    accuracy, nll = ({each.split: each for each in results.select(records, study=study, quantity="nll", alpha=0, **fields)}
+                     for study, fields in (("accuracy", {}), ("translation", {"temperature": 1.0})))
     for split in ("validation", "test"):
-        assert nll[split]["mean"] == pytest.approx(accuracy[split]["mean"], rel=1e-5)
-        assert nll[split]["tokens"] == accuracy[split]["examples"]
+        assert nll[split].mean == pytest.approx(accuracy[split].mean, rel=1e-5)
+        assert nll[split].extra["tokens"] == accuracy[split].extra["examples"]
     with np.load(workdir / "predictions" / "validation-001.npz") as file:
         np.testing.assert_allclose(file["features"] @ file["kernel"] + file["bias"], file["logits"], atol=1e-4)
         assert file["class_names"][1] == "</s>" and (file["labels"] > 0).all()

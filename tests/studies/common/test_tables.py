@@ -1,0 +1,63 @@
+"""Tables are keyed by all hyper-parameters, named by what varies, and lose no row."""
+import pytest
+
+from ls_jax.studies.accuracy import records as accuracy_records
+from ls_jax.studies.accuracy import tables as accuracy_tables
+from ls_jax.studies.common import records as results
+from ls_jax.studies.common import tables
+
+GAMMAS = [{"alpha": 0.0, "gamma": gamma, "seed": seed} for gamma in (0.0, 2.0) for seed in (0, 1)]
+
+
+def accuracies(rows, values):
+    return accuracy_records.run([("test", row, {"accuracy": value, "nll": 1 - value, "examples": 100}) for row, value in zip(rows, values)])
+
+
+def rows_of(records):
+    return [(row[0], row[1], row[-1]) for row in accuracy_tables.cells(records, "test")[2:]]
+
+
+def test_a_swept_fifth_parameter_has_a_row_for_each_value():
+    records = accuracies(GAMMAS, (0.5, 0.52, 0.9, 0.91))
+    assert rows_of(records) == [("α=0, gamma=0", "51.00 ± 1.41", "2"), ("α=0, gamma=2", "90.50 ± 0.71", "2")]
+    assert "α=0, gamma=2" in accuracy_tables.table(records, "test")
+
+
+def test_named_arms_have_their_names_as_labels():
+    rows = [{**row, "arm": ("hard", "focal")[row["gamma"] > 0]} for row in GAMMAS]
+    assert [row[0] for row in rows_of(accuracies(rows, (0.5, 0.52, 0.9, 0.91)))] == ["hard", "focal"]
+
+
+def test_two_rows_of_one_label_are_an_error():
+    records = accuracies(GAMMAS, (0.5, 0.52, 0.9, 0.91))
+    with pytest.raises(ValueError, match="two rows of a table are 'α=0, gamma=0'"):
+        accuracy_tables.cells(records + records, "test")
+    rows = [{**row, "arm": "both"} for row in GAMMAS]
+    with pytest.raises(ValueError, match="two rows of a table are 'both'"):
+        accuracy_tables.cells(accuracies(rows, (0.5, 0.52, 0.9, 0.91)), "test")
+
+
+def test_numbers_that_differ_in_float32_have_different_labels():
+    rows = [{"alpha": alpha, "seed": 0} for alpha in (0.1, 0.1000001)]
+    assert [row[0] for row in rows_of(accuracies(rows, (0.5, 0.6)))] == ["α=0.1", "α=0.1000001"]
+
+
+def test_the_baseline_is_what_others_are_compared_with():
+    of = lambda rows: [row[3] for row in accuracy_tables.cells(accuracies(rows, (0.5, 0.6)), "test")[2:]]
+    assert of([{"alpha": alpha, "seed": 0} for alpha in (0.0, 0.1)]) == ["baseline", "+10.00"]
+    assert of([{"alpha": alpha, "seed": 0} for alpha in (0.05, 0.1)]) == ["", ""]
+
+
+@pytest.mark.parametrize("hyper, label", [
+    ({"alpha": 0.1}, "α=0.1"), ({}, "as given"), ({"student": "grid", "alpha": 0.0, "teacher_alpha": 0.1, "temperature": 2.0}, (
+        "grid, α=0, teacher's α=0.1, T=2")), ({"student": "alone", "alpha": 0.0, "temperature": None, "control": False}, "alone, α=0")])
+def test_labels(hyper, label):
+    assert tables.label(hyper, list(hyper)) == label
+
+
+def test_numbers_as_text():
+    record = results.Record("accuracy", "accuracy", "test", 2, 0.0168, 0.0014, [0.0, 0.0], kind="difference", baseline={},
+                            interval=[0.013, 0.0206])
+    assert tables.mean_std(record, ".2f", 100) == "1.68 ± 0.14" and tables.difference(record, scale=100) == "+1.68 [+1.30, +2.06]"
+    one = results.Record("accuracy", "accuracy", "test", 1, 0.5, None, [0.5])
+    assert tables.mean_std(one) == "0.5000" and tables.difference(one) == "+0.50"
