@@ -1,7 +1,6 @@
 """An experiment in its workdir: train, predict, study, report. Each stage leaves files that the next one reads."""
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 
@@ -29,7 +28,7 @@ from ls_jax.studies.transfer import collect as transfer
 from ls_jax.studies.translation import collect as translation_study
 from ls_jax.training import evaluate, sweep, teachers
 from ls_jax.training import loop as training
-from ls_jax.workdir import checkpoint, lock, log, predictions, replace
+from ls_jax.workdir import checkpoint, files, lock, log, predictions, replace
 from ls_jax.workdir import manifest as provenance
 
 
@@ -144,7 +143,7 @@ def _check_workdir(config, workdir):
         raise UserError(f"{workdir} holds the analysis of a file: choose another --workdir for the experiment")
     held = workdir / "config.json"
     if held.exists():
-        differences = configs.differences(json.loads(held.read_text()), configs.plain(config))
+        differences = configs.differences(files.read_config(held), configs.plain(config))
         if differences:
             raise UserError(f"{workdir} holds another experiment ({'; '.join(differences)}): "
                             "choose another --workdir, or go on with the config it has")

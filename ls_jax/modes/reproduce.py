@@ -4,7 +4,6 @@ Each experiment is an ordinary run in a workdir of its own, DIR/NAME, started as
 accelerator's memory are a process's; what it prints is in DIR/NAME.log. So a run that is killed goes on when the command is
 given again, and what is finished stays.
 """
-import json
 import os
 import pathlib
 import subprocess
@@ -19,7 +18,7 @@ from ls_jax.errors import Interrupted, UserError
 from ls_jax.report import overview
 from ls_jax.studies.common import records as results
 from ls_jax.training import sweep
-from ls_jax.workdir import lock
+from ls_jax.workdir import files, lock
 
 SCALES = ("smoke", "short", "paper")
 
@@ -127,7 +126,7 @@ def _step(experiment, workdir, scale, data_dir):
     except UserError as error:
         return Step(experiment, path, None, f"left out: {error}")
     held = workdir / "config.json"
-    if held.exists() and configs.differences(json.loads(held.read_text()), configs.plain(config)):
+    if held.exists() and configs.differences(files.read_config(held), configs.plain(config)):
         raise UserError(f"{workdir} holds this experiment at another scale or with other settings: choose another --workdir")
     if _finished(workdir):
         return Step(experiment, path, config, "done")

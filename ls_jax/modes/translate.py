@@ -1,6 +1,5 @@
 """A finished run's network put to use: lines of text in, a line of its translation out for each."""
 import itertools
-import json
 import pathlib
 import sys
 import time
@@ -14,7 +13,7 @@ from ls_jax.data.text import vocabulary
 from ls_jax.errors import UserError
 from ls_jax.models.translator import Translator
 from ls_jax.training import step, sweep
-from ls_jax.workdir import checkpoint
+from ls_jax.workdir import checkpoint, files
 
 CHUNK = 256       # lines that are read, checked and written together; those of similar lengths share a batch
 TOLD_EVERY = 10.0  # seconds
@@ -99,7 +98,7 @@ def _config(workdir):
     path = pathlib.Path(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"{workdir} holds no run, since it has no config.json: name the workdir of one on text")
-    config = ml_collections.ConfigDict(json.loads(path.read_text()))
+    config = ml_collections.ConfigDict(files.read_config(path))
     if not config.data.get("vocabulary"):
         raise UserError(f"{workdir} holds networks of {config.data.name}, which do not translate: name the workdir of a run on text")
     return config

@@ -1,6 +1,5 @@
 """report.html: one self-contained file that shows what was run and what came out; no network needed to read it."""
 import contextlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from ls_jax.studies.common import plots, triples
 from ls_jax.studies.common import records as results
 from ls_jax.studies.projection import plots as projection_plot
 from ls_jax.training import sweep
-from ls_jax.workdir import files, lock, log, predictions, replace
+from ls_jax.workdir import files, lock, log, manifest, predictions, replace
 
 
 class Run(NamedTuple):
@@ -70,20 +69,20 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Run:
     """Read what a workdir holds.
 
     Raises:
-        UserError: it holds no results.
+        UserError: it holds no results, or a damaged file.
     """
     _check(workdir)
     records = results.read(workdir)
     if (workdir / "analysis.json").exists():
-        analysis = json.loads((workdir / "analysis.json").read_text())
+        analysis = files.read_json(workdir / "analysis.json", dict, "write it anew with --mode=analyze")
         return Run(workdir, analysis["file"], f"{analysis['examples']:,} examples of {analysis['classes']:,} classes",
                    sections.analysis_facts(analysis), None, records, [{}], "test", [tuple(t) for t in analysis["triples"]], None)
-    config = json.loads((workdir / "config.json").read_text())
+    config = files.read_config(workdir / "config.json")
     rows = sweep.members(ml_collections.ConfigDict(config))
     dataset = dataset or _dataset(config)
     subtitle = f"{_members(config, rows)}, {sections.steps_taken(config, records)} at batch {config['batch_size']}"
-    manifest = workdir / "manifest.json"
-    about = sections.facts(config, json.loads(manifest.read_text()) if manifest.exists() else None, records)
+    sessions = manifest.read(workdir)
+    about = sections.facts(config, {"sessions": sessions} if sessions else None, records)
     return Run(workdir, f"{config['data']['name']}, {config['model']['name']}", subtitle, about, config, records, rows,
                config["evaluate"]["split"], _triples(config, workdir, len(rows)), dataset)
 

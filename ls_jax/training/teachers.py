@@ -5,7 +5,6 @@ devices, and so are those that a file holds. Where students see augmented images
 one forward pass for each distinct teacher, however many students it has.
 """
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from ls_jax.devices.layout import Layout, over_mesh
 from ls_jax.errors import InvalidArray, UserError
 from ls_jax.training import step as steps
 from ls_jax.training import students, sweep
-from ls_jax.workdir import checkpoint, npz_map, predictions
+from ls_jax.workdir import checkpoint, files, npz_map, predictions
 from ls_jax.workdir.checkpoint_format import flatten
 
 
@@ -62,7 +61,7 @@ def config_of(name: str, source: Any) -> ml_collections.ConfigDict:
     path = pathlib.Path(source) / "config.json"
     if not path.exists():
         raise UserError(f"config.distill.teachers.{name}={source!r} holds no config.json: name the workdir of a run, or FILE.npz")
-    return ml_collections.ConfigDict(json.loads(path.read_text()))
+    return ml_collections.ConfigDict(files.read_config(path))
 
 
 def check(config: ml_collections.ConfigDict, dataset: Dataset) -> None:

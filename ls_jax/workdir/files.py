@@ -1,9 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON files that are read or refused."""
 import contextlib
+import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ls_jax.errors import UserError
 
@@ -45,3 +46,39 @@ def writing(path: str | pathlib.Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; make room, or choose another --workdir") from error
+
+
+def read_json(path: str | pathlib.Path, kind: type, fix: str, parts: type | None = None) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: the file, which exists.
+        kind: what it must be: dict or list.
+        fix: what to do where it is damaged, for the message.
+        parts: of what kind each of a list's items must be.
+
+    Raises:
+        UserError: it cannot be read, is no JSON, or holds something of another kind.
+    """
+    try:
+        found = parse_json(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {fix}") from error
+    if not isinstance(found, kind) or parts and not all(isinstance(each, parts) for each in found):
+        raise UserError(f"{path} is damaged: {fix}")
+    return found
+
+
+def read_config(path: str | pathlib.Path) -> dict[str, Any]:
+    """What a workdir's config.json holds. UserError: as `read_json`."""
+    return read_json(path, dict, "remove it, and the experiment's own command (--mode=run) writes it anew")
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; a ValueError where it is none, or nested deeper than Python reads."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error

@@ -6,6 +6,7 @@ killed and resumed leaves the rows of one that was not.
 import functools
 import json
 import math
+import operator
 import os
 import pathlib
 import socket
@@ -106,16 +107,17 @@ class Metrics:
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, [] where there is none; None stands for a number that was not finite."""
+    """The rows of metrics.jsonl, [] where there is none; None stands for a number that was not finite. Lines that are no rows are
+    left out, as a resumed run drops them."""
     path = pathlib.Path(workdir) / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     return [json.loads(line) for line in lines if _row_step(line) < math.inf]
 
 
 def _row_step(line: str) -> float:
     """The step of a line of metrics.jsonl; infinity for a line that is no row."""
     try:
-        return json.loads(line)["step"]
+        return operator.index(files.parse_json(line)["step"])
     except (ValueError, LookupError, TypeError):
         return math.inf
 

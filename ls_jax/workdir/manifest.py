@@ -2,7 +2,6 @@
 import contextlib
 import datetime
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -17,6 +16,7 @@ import jax
 from ls_jax.devices import cpu
 from ls_jax.errors import UserError
 from ls_jax.version import __version__
+from ls_jax.workdir import files
 from ls_jax.workdir.log import write_json
 
 UNFINISHED = ("running", "measured")
@@ -42,7 +42,7 @@ def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | No
     primary = jax.process_index() == 0 if primary is None else primary
     path, start = pathlib.Path(workdir) / "manifest.json", time.monotonic()
     sessions = [session | ({"outcome": "killed"} if session["outcome"] in UNFINISHED else {})
-                for session in _sessions(path)]
+                for session in read(workdir)]
     session = describe(config, mesh) | ({"data": data} if data else {})
 
     def write(outcome: str) -> None:
@@ -100,10 +100,12 @@ def commit(directory: pathlib.Path) -> dict[str, Any] | None:
         return None
 
 
-def _sessions(path: pathlib.Path) -> list[dict[str, Any]]:
+def read(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
+    """The sessions of a workdir's manifest.json, the newest last; none where it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["sessions"]
-    except (OSError, ValueError, LookupError, TypeError):
+        sessions = files.read_json(pathlib.Path(workdir) / "manifest.json", dict, "")["sessions"]
+        return sessions if all(isinstance(session["outcome"], str) for session in sessions) else []
+    except (UserError, LookupError, TypeError):
         return []
 
 

@@ -4,14 +4,13 @@ results.json is a list of objects with exactly the fields of `Record`, by their 
 that a hyper-parameter and a study's own field of one name stay apart; what a record does not have is null, or empty.
 """
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ls_jax.errors import UserError
 from ls_jax.studies.common.statistics import BySeed, moments, paired, t_interval
-from ls_jax.workdir import log
+from ls_jax.workdir import files, log
 
 VALUE, DIFFERENCE = "value", "difference"
 UNFINISHED = "studied at step"  # quantity of a run that was studied before its last step
@@ -218,10 +217,10 @@ def read(workdir: str | pathlib.Path) -> list[Record]:
     """The records of a workdir's results.json.
 
     Raises:
-        UserError: the file has another form, as version 0.1.0 wrote it.
+        UserError: the file is damaged, or has another form, as version 0.1.0 wrote it.
     """
     file = pathlib.Path(workdir) / "results.json"
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = files.read_json(file, list, "write it anew with --mode=study or --mode=analyze", parts=dict)
     if any(each.keys() != {*FIELDS} for each in found):
         raise UserError(f"{file} has the form of ls_jax 0.1.0: read it with that version, or measure again with --mode=study or "
                         "--mode=analyze")
