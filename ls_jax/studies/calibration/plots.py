@@ -59,7 +59,8 @@ def reliability_diagram(drawn: Mapping[str, Curve], title: str = "") -> Any:
             _draw(axis, below, label, curve, place, len(drawn))
         axis.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
         figure.legend(loc="outside lower center", ncols=2)
-        below.set(xlabel="confidence", ylabel="share of\nexamples", yscale="log")
+        below.set(xlabel="confidence", ylabel="share of\nexamples")
+        plots.make_logarithmic(below)
         return figure
 
 

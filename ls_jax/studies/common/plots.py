@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, ticker
 from matplotlib.figure import Figure
 
 from ls_jax.studies.common import tables
 from ls_jax.workdir.files import replacing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+NAMES = {"text.parse_math": False}  # a class may be named $\foo$
 STYLE = {
     "font.size": 10, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.alpha": 0.25, "legend.frameon": False, "figure.dpi": 144,
-}
+} | NAMES
 FONTS = {"pdf.fonttype": 42}  # TrueType: conferences refuse matplotlib's default, Type 3
 
 
@@ -29,11 +30,26 @@ def save(figure: Any, path: pathlib.Path) -> list[pathlib.Path]:
     if figure.get_layout_engine():
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine(None)  # so that it is not laid out again, and drawn once more, for each file
-    with rc_context(FONTS):
+    with rc_context(FONTS | NAMES):
         for file in files:
             with replacing(file) as unfinished:
                 figure.savefig(unfinished, format=file.suffix[1:])
     return files
+
+
+class PlainLogarithmic(ticker.LogFormatter):
+    """Labels of a logarithmic axis, "0.01", where matplotlib's own are mathematical notation, which is off for the names' sake."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of the value x, "" where the axis has none."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def make_logarithmic(axes: Any) -> None:
+    """Make the y axis logarithmic."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(PlainLogarithmic())
+    axes.yaxis.set_minor_formatter(PlainLogarithmic())
 
 
 def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Figure, Any]:

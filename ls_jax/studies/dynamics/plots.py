@@ -49,7 +49,9 @@ def collapse(records: Sequence[results.Record]) -> Any:
         figure, axes = plots.subplots(2, 3, figsize=(11, 6), sharex=True)
         for axis, quantity in zip(axes.flat, shown):
             _lines(axis, results.select(here, quantity=quantity), "-")
-            axis.set(title=COLLAPSE[quantity], yscale="log" if quantity in LOGARITHMIC else "linear")
+            axis.set(title=COLLAPSE[quantity])
+            if quantity in LOGARITHMIC:
+                plots.make_logarithmic(axis)
         for axis in list(axes.flat)[len(shown):]:
             axis.set_visible(False)
         figure.supxlabel("step")

@@ -3,9 +3,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from matplotlib import pyplot
+from matplotlib.text import Text
 
 from ls_jax.studies.common import plots
+from ls_jax.studies.projection import plots as projection_plots
 
 ROWS = [{"step": step, "member": 0, "alpha": 0.1, "split": split, "loss": 1.0, "accuracy": 0.5, "nll": 1.0}
         for step in (1, 2) for split in ("train", "test")]
@@ -30,6 +33,22 @@ def test_learning_curves_are_the_rows_and_their_mean():
             corners = band.get_paths()[0].vertices
             np.testing.assert_allclose([[corners[corners[:, 0] == step, 1].min(), corners[corners[:, 0] == step, 1].max()]
                                         for step in steps], np.stack([expected.min(axis=0), expected.max(axis=0)], axis=1))
+
+
+@pytest.mark.parametrize("name", [r"$\foo$", "$x$", "US$ and A$", r"\$"])
+def test_names_are_no_mathematics(tmp_path, name):
+    """matplotlib reads what stands between dollars as a formula: an unknown command is an error, and others lose their dollars."""
+    panel = projection_plots.Panel("Training", np.eye(3, 2), np.arange(3), name)
+    figure = projection_plots.figure([projection_plots.Row(name, (name,) * 3, [panel], 1)])
+    (axis,) = figure.axes
+    axis.set_xticks([0.0], [name])
+    plots.make_logarithmic(axis)
+    axis.set_ylim(0.001, 10)
+    files = plots.save(figure, tmp_path / "figure")
+    assert all(file.stat().st_size for file in files)
+    texts = figure.findobj(Text)
+    assert not any(text.get_parse_math() for text in texts if name == text.get_text()) and name in [text.get_text() for text in texts]
+    assert {text.get_text() for text in axis.get_yticklabels()} >= {"0.01", "0.1", "1"}
 
 
 def test_pyplot_does_not_hear_of_figures(tmp_path):
