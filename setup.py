@@ -33,7 +33,7 @@ setup(
     # An editable install is then this directory on sys.path. Without it, setuptools installs an import hook, which comes after sys.path:
     # beside a clone that is named ls_jax, Python would take the clone, which has no __init__.py, for the package.
     package_dir={"": "."},
-    entry_points={"console_scripts": ["ls_jax = ls_jax.main:start"]},
+    entry_points={"console_scripts": ["ls_jax = ls_jax.__main__:start"]},
     package_data={"ls_jax.data.sources": ["*.npz"], "ls_jax.report": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[

@@ -98,6 +98,16 @@ def test_training_is_saved_by_each_signal_also_if_it_comes_twice(tmp_path):
         assert outcome(workdirs[number]) == f"interrupted: {line[len('ls_jax: '):]}"
 
 
+def test_signals_come_first(tmp_path):
+    """A command imports next to nothing before they are handled, also the console script."""
+    program = ("import sys; from ls_jax import signals; install = signals.install\n"
+               "signals.install = lambda: (print(*sorted(set(sys.modules) & {'absl', 'jax', 'numpy'})), install())\n"
+               "from ls_jax.__main__ import start; start()")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == "" and done.returncode == 2 and done.stderr.startswith("ls_jax: --workdir=DIR is missing")
+    assert "ls_jax = ls_jax.__main__:start" in (ROOT / "setup.py").read_text()
+
+
 @pytest.mark.parametrize("mode,arguments", [
     ("train", ENDLESS), ("compile", ("--topology=cpu:1", *DIGITS)), ("report", ())])
 def test_during_imports(tmp_path, mode, arguments):
