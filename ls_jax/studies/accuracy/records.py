@@ -4,6 +4,12 @@ from typing import Any
 
 from ls_jax.studies.accuracy.measure import MEASURES
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.studied import Studied
+
+
+def collect(studied: Studied) -> list[results.Record]:
+    """Records of a run, also of one of students."""
+    return run(studied.measured)
 
 
 def run(measured: Sequence[tuple[str, Mapping[str, Any], Mapping[str, float]]]) -> list[results.Record]:

@@ -17,6 +17,7 @@ from ls_jax.studies.calibration import binning, bootstrap, scores, temperature
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import streaming
 from ls_jax.studies.common.statistics import moments, paired
+from ls_jax.studies.common.studied import Studied
 from ls_jax.workdir import predictions
 
 BINS = 15
@@ -43,6 +44,11 @@ class Measured(NamedTuple):
     fits: list[Fitted]      # the first is the honest one, and by NLL
     confidence: Float[np.ndarray, " examples"]
     correct: Bool[np.ndarray, " examples"]
+
+
+def collect(studied: Studied) -> list[results.Record]:
+    """Records of a run; none of students, which are studied as such."""
+    return [] if studied.run.config.distill else run(list(of_workdir(studied.outputs, studied.rows)))
 
 
 def of_workdir(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[Measured]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from ls_jax.errors import UserError
 from ls_jax.studies.common.statistics import BySeed, moments, paired, t_interval
-from ls_jax.workdir import log
 
 VALUE, DIFFERENCE = "value", "difference"
 UNFINISHED = "studied at step"  # quantity of a run that was studied before its last step
@@ -234,6 +233,7 @@ def write(workdir: str | pathlib.Path, records: Sequence[Record]) -> None:
     Raises:
         UserError: the disk is full or the file cannot be written.
     """
+    from ls_jax.workdir import log  # with JAX, for which those who read records need not wait
     log.write_json(pathlib.Path(workdir) / "results.json", [dataclasses.asdict(record) for record in records])
 
 

@@ -78,7 +78,7 @@ def test_report_section(tmp_path):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
     assert "probe fashion_mnist" in sections.claims_section(records)
     assert section.section([], tmp_path / "figures") == ""
-    assert set(information_claims.CLAIMS) | set(representation_claims.CLAIMS) < set(paper_claims.CLAIMS)
+    assert set(information_claims.CLAIMS) | set(representation_claims.CLAIMS) < set(paper_claims.claims())
 
 
 def test_section_of_an_analysis(tmp_path):
