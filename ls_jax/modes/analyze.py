@@ -45,7 +45,7 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     with lock.held(workdir):
         records = measure(file, workdir)
         print("\n".join(f"{record.quantity}: {record.mean:.4f}" for record in results.select(records, study="accuracy")))
-        print(calibration_tables.verdict(records, "test"))
+        print(calibration_tables.summary(records, "test"))
         return report.write(workdir)
 
 

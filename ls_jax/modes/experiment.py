@@ -14,8 +14,6 @@ from ls_jax.data import Pictures, TextSplit, memory
 from ls_jax.devices import mesh as meshes
 from ls_jax.errors import InvalidArray, UserError
 from ls_jax.studies import accuracy, registry
-from ls_jax.studies.accuracy import tables as accuracy_tables
-from ls_jax.studies.calibration import tables as calibration_tables
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import tables
 from ls_jax.studies.common.statistics import moments
@@ -167,9 +165,8 @@ def _present(this, records, workdir):
         return
     from ls_jax import report as reports
     for split in this.dataset.splits:
-        if split != "train" and results.select(records, study="accuracy", split=split):
-            print(accuracy_tables.table(records, split))
-            print(calibration_tables.verdict(records, split) + "\n" if results.select(records, study="calibration") else "")
+        if split != "train" and (summary := registry.summary(records, split)):
+            print(f"{summary}\n")
     names = results.varying([results.hyper(row) for row in this.rows])
     for record in results.select(records, study="training", quantity="diverged at step"):
         print(f"left out, since it diverged at step {record.mean}: {tables.label(record, names)}, seed {record.seeds[0]}")

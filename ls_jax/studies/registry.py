@@ -10,8 +10,10 @@ from ls_jax.studies.common.claims import Claim, Finding, sentence
 if TYPE_CHECKING:
     import ml_collections
     import numpy as np
+    from markupsafe import Markup
 
     from ls_jax.data import Dataset, Pictures
+    from ls_jax.studies.common.shown import Shown
     from ls_jax.studies.common.studied import Studied
 
 
@@ -39,7 +41,16 @@ class Parts(Protocol):
         ...
 
 
-PARTS = ("CLAIMS", "check", "features", "collect")
+    def summary(self, records: Sequence[results.Record], split: str) -> str:
+        """Lines for the terminal on the study's records of a held-out split; empty where there are none."""
+        ...
+
+    def section(self, page: "Shown") -> "Markup":
+        """Its part of the page: HTML from a template; empty where its records are not there."""
+        ...
+
+
+PARTS = ("CLAIMS", "check", "features", "collect", "summary", "section")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +59,9 @@ class Study:
 
     Args:
         name: its folder in ls_jax/studies/.
-        parts: where its parts are, "module.part" in that folder.
+        parts: where its parts are, "module.part" in that folder; or in full, from "ls_jax." on.
         on_devices: whether every process collects; see `Parts`.
-        later: whether the paper does not ask its question: such claims come after the paper's.
+        later: whether the paper does not ask its question: its claims and section come after those of the paper's.
     """
     name: str
     parts: tuple[str, ...]
@@ -68,21 +79,22 @@ class Study:
         """One of `Parts`, imported now; None where the study has none of this name."""
         for module, _, attribute in (part.rpartition(".") for part in self.parts):
             if attribute == name:
-                return getattr(importlib.import_module(f"ls_jax.studies.{self.name}.{module}"), attribute)
+                where = module if module.startswith("ls_jax.") else f"ls_jax.studies.{self.name}.{module}"
+                return getattr(importlib.import_module(where), attribute)
         return None
 
 
 # In the order of their records; a study may import those above it, and nothing of those below.
 STUDIES = (
-    Study("accuracy", "records.collect", "claims.CLAIMS"),
-    Study("projection", "records.check", "records.features", "records.collect", "claims.CLAIMS"),
-    Study("calibration", "records.collect", "claims.CLAIMS"),
-    Study("distillation", "collect.collect", "claims.CLAIMS"),
-    Study("information", "records.check", "claims.CLAIMS"),  # its records are those of dynamics
-    Study("representation", "records.collect", "claims.CLAIMS", later=True),
+    Study("accuracy", "records.collect", "claims.CLAIMS", "tables.summary", "ls_jax.report.accuracy.section"),
+    Study("projection", "records.check", "records.features", "records.collect", "claims.CLAIMS", "ls_jax.report.projection.section"),
+    Study("calibration", "records.collect", "claims.CLAIMS", "tables.summary", "ls_jax.report.calibration.section"),
+    Study("distillation", "collect.collect", "claims.CLAIMS", "ls_jax.report.distillation.section"),
+    Study("information", "records.check", "claims.CLAIMS", "ls_jax.report.information.section"),  # its records are those of dynamics
+    Study("representation", "records.collect", "claims.CLAIMS", "ls_jax.report.representation.section", later=True),
     Study("dynamics", "collect.collect", on_devices=True),
     Study("transfer", "collect.check", "collect.collect", on_devices=True, later=True),
-    Study("translation", "collect.check", "collect.collect", "claims.CLAIMS", on_devices=True),
+    Study("translation", "collect.check", "collect.collect", "claims.CLAIMS", "ls_jax.report.translation.section", on_devices=True),
     Study("noise", "claims.CLAIMS", later=True),
 )
 
@@ -92,9 +104,19 @@ def having(part: str) -> list[tuple[Study, Any]]:
     return [(study, found) for study in STUDIES if (found := study.part(part)) is not None]
 
 
+def papers_first(part: str) -> dict[Study, Any]:
+    """{study: its part of this name}, first of the studies whose question is the paper's, then of the others."""
+    return dict(sorted(having(part), key=lambda each: each[0].later))
+
+
+def summary(records: Sequence[results.Record], split: str) -> str:
+    """What the studies have to say of a split where there is no page; empty without records of it."""
+    return "\n".join(text for _, summarize in having("summary") if (text := summarize(records, split)))
+
+
 def claims() -> dict[str, Claim]:
     """Every claim by name: the paper's in the order of the studies, then those of later work."""
-    return {name: claim for study, found in sorted(having("CLAIMS"), key=lambda each: each[0].later) for name, claim in found.items()}
+    return {name: claim for found in papers_first("CLAIMS").values() for name, claim in found.items()}
 
 
 def check(records: Sequence[results.Record]) -> dict[str, list[Finding]]:
