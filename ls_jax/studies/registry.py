@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ls_jax.data import Dataset, Pictures
     from ls_jax.studies.common.shown import Shown
     from ls_jax.studies.common.studied import Studied
+    from ls_jax.studies.common.triples import Triple
 
 
 class Parts(Protocol):
@@ -41,6 +42,15 @@ class Parts(Protocol):
         ...
 
 
+    def analyze(self, arrays: Mapping[str, Any], triples: "Sequence[Triple]") -> list[results.Record]:
+        """Records of one network of any framework, on the split "test"; none where it lacks arrays that the study needs.
+
+        Args:
+            arrays: logits [N, K] and labels [N], class_names [K] and index [N]; perhaps features [N, d] with kernel [d, K] and bias [K].
+            triples: the classes that are shown on planes.
+        """
+        ...
+
     def summary(self, records: Sequence[results.Record], split: str) -> str:
         """Lines for the terminal on the study's records of a held-out split; empty where there are none."""
         ...
@@ -50,26 +60,28 @@ class Parts(Protocol):
         ...
 
 
-PARTS = ("CLAIMS", "check", "features", "collect", "summary", "section")
+PARTS = ("CLAIMS", "check", "features", "collect", "analyze", "summary", "section")
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """An entry: `Study("accuracy", "records.collect", "claims.CLAIMS")`. Importing it imports none of its parts.
+    """An entry: `Study("accuracy", "records.collect", "records.analyze", "claims.CLAIMS")`. Importing it imports none of its parts.
 
     Args:
         name: its folder in ls_jax/studies/.
         parts: where its parts are, "module.part" in that folder; or in full, from "ls_jax." on.
         on_devices: whether every process collects; see `Parts`.
+        slow: why it takes long, if it does: an analysis leaves it to the last, and says so.
         later: whether the paper does not ask its question: its claims and section come after those of the paper's.
     """
     name: str
     parts: tuple[str, ...]
     on_devices: bool
+    slow: str
     later: bool
 
-    def __init__(self, name: str, *parts: str, on_devices: bool = False, later: bool = False):
-        for field, value in {"name": name, "parts": parts, "on_devices": on_devices, "later": later}.items():
+    def __init__(self, name: str, *parts: str, on_devices: bool = False, slow: str = "", later: bool = False):
+        for field, value in {"name": name, "parts": parts, "on_devices": on_devices, "slow": slow, "later": later}.items():
             object.__setattr__(self, field, value)
         unknown = [part for part in parts if part.rpartition(".")[2] not in PARTS]
         if unknown:
@@ -86,12 +98,14 @@ class Study:
 
 # In the order of their records; a study may import those above it, and nothing of those below.
 STUDIES = (
-    Study("accuracy", "records.collect", "claims.CLAIMS", "tables.summary", "ls_jax.report.accuracy.section"),
-    Study("projection", "records.check", "records.features", "records.collect", "claims.CLAIMS", "ls_jax.report.projection.section"),
-    Study("calibration", "records.collect", "claims.CLAIMS", "tables.summary", "ls_jax.report.calibration.section"),
+    Study("accuracy", "records.collect", "records.analyze", "claims.CLAIMS", "tables.summary", "ls_jax.report.accuracy.section"),
+    Study("projection", "records.check", "records.features", "records.collect", "records.analyze", "claims.CLAIMS",
+          "ls_jax.report.projection.section"),
+    Study("calibration", "records.collect", "records.analyze", "claims.CLAIMS", "tables.summary", "ls_jax.report.calibration.section",
+          slow="reads the logits some thirty times"),
     Study("distillation", "collect.collect", "claims.CLAIMS", "ls_jax.report.distillation.section"),
     Study("information", "records.check", "claims.CLAIMS", "ls_jax.report.information.section"),  # its records are those of dynamics
-    Study("representation", "records.collect", "claims.CLAIMS", "ls_jax.report.representation.section", later=True),
+    Study("representation", "records.collect", "records.analyze", "claims.CLAIMS", "ls_jax.report.representation.section", later=True),
     Study("dynamics", "collect.collect", on_devices=True),
     Study("transfer", "collect.check", "collect.collect", on_devices=True, later=True),
     Study("translation", "collect.check", "collect.collect", "claims.CLAIMS", "ls_jax.report.translation.section", on_devices=True),

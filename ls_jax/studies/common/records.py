@@ -213,6 +213,11 @@ def held_out(records: Sequence[Record], study: str) -> str:
     return "validation" if select(records, study=study, split="validation") else "test"
 
 
+def of_one(study: str, quantity: str, value: float, **extra: Any) -> Record:
+    """A record of one network, of whose training nothing is known, on the split "test"."""
+    return Record(study, quantity, "test", **moments([value]), extra=extra)
+
+
 def read(workdir: str | pathlib.Path) -> list[Record]:
     """The records of a workdir's results.json.
 

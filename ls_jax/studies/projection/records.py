@@ -37,6 +37,13 @@ def collect(studied: Studied) -> list[results.Record]:
     return [] if config.distill else run(studied.outputs, studied.rows, triples(config, studied.run.dataset))
 
 
+def analyze(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.Record]:
+    """Records of one network's features and output layer; none where they are not there."""
+    found = measure_all(arrays, [*triples, None]) if "kernel" in arrays else ()
+    return [results.of_one("projection", quantity, value, classes=classes if classes == ALL else list(classes))
+            for classes, quantity, value in found]
+
+
 def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], triples: Sequence[Triple]) -> list[results.Record]:
     """Records of every quantity, split and arm, for each triple and for all at once, from the predictions on disk.
 
