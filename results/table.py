@@ -113,7 +113,7 @@ def claimed() -> Iterator[tuple[str, ...]]:
     found = {folder: paper_claims.check(results.read(HERE / folder)) for folder in shorts if (HERE / folder).exists()}
     alike: dict[tuple[str, ...], list[str]] = {}
     unknown, unknown_in = [], {}
-    for name, claim in paper_claims.CLAIMS.items():
+    for name, claim in paper_claims.claims().items():
         if not claim.place.startswith(("Section", "Table")):
             continue  # a later work's
         cells: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
@@ -140,7 +140,7 @@ def verdicts() -> Iterator[tuple[str, ...]]:
         if (HERE / folder).exists():
             for name, findings in paper_claims.check(results.read(HERE / folder)).items():
                 for finding in findings:
-                    unit = paper_claims.CLAIMS[name].unit
+                    unit = paper_claims.claims()[name].unit
                     value = "{:+.2f} [{:+.2f}, {:+.2f}]" + (" points" if unit < 1 else "")
                     numbers = (finding.difference, *(finding.interval or (float("nan"),) * 2))
                     yield (name, f"[{folder}]({folder}/README.md)", place(finding, full=True),

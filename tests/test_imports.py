@@ -7,16 +7,16 @@ import sys
 
 import pytest
 
+from ls_jax.studies import registry
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Each may import those that come after it.
 ORDER = ("__main__", "main", "ls_jax", "modes", "config", "report", "studies", "training", "models", "data", "workdir", "devices",
          "losses", "checked", "cache", "signals", "fields", "paper", "errors", "version")
-STUDIES = ("registry", "noise", "dynamics", "transfer", "translation", "distillation", "representation", "information", "projection",
-           "calibration", "selective", "accuracy", "common")
 
 # A study's modules of these names may import what ORDER lets them; `measure` and all others are mathematics over arrays.
-OF_A_RUN = {"collect", "records", "claims", "answer", "tables", "plots", "section"}
+OF_A_RUN = {"studied", "collect", "records", "claims", "answer", "tables", "plots", "section"}
 MATHEMATICS = {"numpy", "scipy", "jaxtyping"}
 BESIDE = {"ls_jax.studies.translation.bleu": {"sacrebleu"}}  # inside a function
 DRAWN = {"ls_jax.studies.common.plots", "ls_jax.studies.common.tables"}  # and what they need is slow to import
@@ -81,6 +81,13 @@ def study(name):
     return parts[2] if len(parts) > 2 and parts[1] == "studies" else None
 
 
+def order_of_studies():
+    """The registry knows them all by name, and each may know those above it in STUDIES; the folders that are not there are mathematics that
+    several share."""
+    listed = [each.name for each in registry.STUDIES]
+    return ["registry", *reversed(listed), *sorted({study(name) for name in modules()} - {None, "registry", "common", *listed}), "common"]
+
+
 def test_an_import_is_seen_wherever_it_stands():
     tree = ast.parse("import ls_jax.a.b\ndef f():\n    from ls_jax.a import c, d\n    import os.path\n"
                      "if __name__ == '__main__':\n    from ls_jax.main import start\n")
@@ -92,7 +99,12 @@ def test_packages_import_downwards():
 
 
 def test_studies_import_downwards():
-    assert upward(STUDIES, study) == []
+    assert upward(order_of_studies(), study) == []
+
+
+def test_a_study_of_a_run_is_in_the_list():
+    folders = {study(name) for name in modules() if name.count(".") == 3 and name.rpartition(".")[2] in OF_A_RUN}
+    assert folders - {None, "common"} == {each.name for each in registry.STUDIES}
 
 
 def test_no_module_is_in_a_circle():
@@ -113,8 +125,8 @@ def test_mathematics_of_studies_needs_arrays_alone(name):
 
 
 def test_studies_start_without_jax_and_matplotlib():
-    """Of every study the package, whose functions are for any framework's arrays."""
-    packages = [name for name in modules() if study(name) and name.count(".") == 2 and study(name) not in ("registry", "common")]
+    """The list, and of every study the package, whose functions are for any framework's arrays."""
+    packages = [name for name in modules() if study(name) and name.count(".") == 2 and study(name) != "common"]
     program = f"import sys, {', '.join(packages)}; print(sorted({{'jax', 'flax', 'matplotlib'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,7 +7,6 @@ numbers. Labels and index are integers of any type, the rest floats of any type,
 A class whose logit is -inf does not exist for that example, unless it is its label: it is never predicted, and its probability is 0.
 That is taken where features and kernel are left out, whose product is finite. No other number may be infinite, NaN or above float32's.
 """
-import dataclasses
 import pathlib
 import sys
 import time
@@ -18,12 +17,9 @@ import numpy as np
 
 from ls_jax import checked, report
 from ls_jax.errors import UserError, did_you_mean
-from ls_jax.studies import accuracy, projection, representation
-from ls_jax.studies.calibration import records as calibration_records
-from ls_jax.studies.calibration import tables as calibration_tables
+from ls_jax.studies import registry
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common.blocks import blocks
-from ls_jax.studies.common.statistics import moments
 from ls_jax.studies.common.triples import PAPER_TRIPLES, Triple, has, resolve
 from ls_jax.version import __version__
 from ls_jax.workdir import lock, log, npz_map, predictions, replace
@@ -44,8 +40,7 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     _check_workdir(workdir)
     with lock.held(workdir):
         records = measure(file, workdir)
-        print("\n".join(f"{record.quantity}: {record.mean:.4f}" for record in results.select(records, study="accuracy")))
-        print(calibration_tables.verdict(records, "test"))
+        print(registry.summary(records, "test"))
         return report.write(workdir)
 
 
@@ -79,17 +74,13 @@ def _check_workdir(workdir):
 
 def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.Record]:
     """Records of every study that the arrays allow, of one network on the split "test"."""
-    labels, measured = arrays["labels"], accuracy.measure_all(arrays["logits"], arrays["labels"])
-    found = [("accuracy", name, measured[name], {"examples": len(labels)}) for name in accuracy.MEASURES]
-    if "kernel" in arrays:
-        found += [("projection", quantity, value, {"classes": classes if classes == projection.ALL else list(classes)})
-                  for classes, quantity, value in projection.measure_all(arrays, [*triples, None])]
-    found += [("representation", quantity, value, {}) for quantity, value in representation.measure_all(arrays).items()]
-    records = [results.Record(study, quantity, "test", **moments([value]), extra=more) for study, quantity, value, more in found]
-    print("accuracy and projection are done; calibration reads the logits some thirty times", file=sys.stderr, flush=True)
-    measured = calibration_records.measure({"alpha": 0.0, "seed": 0}, {"test": (arrays["logits"], labels)})
-    return records + [dataclasses.replace(record, hyper={}, arm="", seeds=[])  # it is unknown how it was trained
-                      for record in calibration_records.run(list(measured))]
+    records, done = [], []
+    for entry, analyze in sorted(registry.having("analyze"), key=lambda each: bool(each[0].slow)):
+        if entry.slow:
+            print(f"done: {', '.join(done)}; {entry.name} {entry.slow}", file=sys.stderr, flush=True)
+        records += analyze(arrays, triples)
+        done.append(entry.name)
+    return records
 
 
 def check(arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,27 +5,18 @@ import os
 import pathlib
 
 import ml_collections
+import numpy as np
 
 from ls_jax import config as configs
 from ls_jax import data, models
 from ls_jax.data import Pictures, TextSplit, memory
 from ls_jax.devices import mesh as meshes
 from ls_jax.errors import InvalidArray, UserError
-from ls_jax.studies import accuracy, projection
-from ls_jax.studies import registry as paper_claims
-from ls_jax.studies.accuracy import records as accuracy_records
-from ls_jax.studies.accuracy import tables as accuracy_tables
-from ls_jax.studies.calibration import records as calibration_records
-from ls_jax.studies.calibration import tables as calibration_tables
+from ls_jax.studies import accuracy, registry
 from ls_jax.studies.common import records as results
-from ls_jax.studies.common import tables, triples
+from ls_jax.studies.common import tables
 from ls_jax.studies.common.statistics import moments
-from ls_jax.studies.distillation import records as distillation_records
-from ls_jax.studies.dynamics import collect as course
-from ls_jax.studies.projection import records as projection_records
-from ls_jax.studies.representation import records as representation_records
-from ls_jax.studies.transfer import collect as transfer
-from ls_jax.studies.translation import collect as translation_study
+from ls_jax.studies.common.studied import Studied
 from ls_jax.training import evaluate, sweep, teachers
 from ls_jax.training import loop as training
 from ls_jax.workdir import checkpoint, files, lock, log, predictions, replace
@@ -88,12 +79,10 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> trainin
     configs.validate(config)
     _check_workdir(config, workdir)
     dataset = data.load(config.data, workdir)
-    _triples(config, dataset)  # refuses unknown classes now rather than after the training
     if config.distill:
         teachers.check(config, dataset)
-    triples.resolve_pair(config.information.classes, config.data.name, dataset.class_names)
-    transfer.tasks(config, dataset)
-    translation_study.check(dataset)
+    for _, check in registry.having("check"):
+        check(config, dataset)
     this = training.setup(config, dataset)
     if meshes.is_primary():
         log.write_json(workdir / "config.json", configs.plain(config))
@@ -153,22 +142,18 @@ def _study(this, states, workdir, taken):
     """Predict and study the states after `taken` steps; leaves predictions/ and results.json, and returns the records."""
     with replace.replacing_together(workdir, replace.RESULTS, meshes.is_primary()) as new:
         diverged = _diverged(this, states)
+        left_out = frozenset(record.extra["member"] for record in diverged)
         rows = results.arms(this.rows, this.partners)
-        left_out = {record.extra["member"] for record in diverged}
         measured = [(split, rows[member], values) for split, member, values in _predict(this, states, left_out, new)]
-        along = [] if this.config.distill else [*course.run(this, workdir, left_out, new), *transfer.run(this, states, left_out),
-                                                *translation_study.run(this, states, new, left_out)]
+        studied = Studied(this, states, workdir, new, rows, left_out, measured, meshes.is_primary())
+        found = {study: collect(studied) for study, collect in registry.having("collect") if study.on_devices}
         damaged = _damaged(this)
-        if not meshes.is_primary():
+        if not studied.primary:
             return []
-        records = [*_unfinished(this, taken), *_label_noise(this), *damaged, *diverged, *accuracy_records.run(measured)]
-        if this.config.distill:  # its students are studied as such, and its teachers' workdirs have the other studies
-            records += distillation_records.run(teachers.predicted(this.config, this.dataset, workdir), rows, records,
-                                                lambda member, split: predictions.features(new, split, member))
-        else:
-            records += [*projection_records.run(new, rows, _triples(this.config, this.dataset)),
-                                *calibration_records.run(list(calibration_records.of_workdir(new, rows))),
-                                *representation_records.run(new, rows), *along]
+        records = []
+        for study, collect in registry.having("collect"):
+            records += found[study] if study.on_devices else collect(dataclasses.replace(studied, records=records))
+        records = [*_unfinished(this, taken), *_label_noise(this), *damaged, *diverged, *records]
         results.write(new, records)
     return records
 
@@ -179,19 +164,14 @@ def _present(this, records, workdir):
         return
     from ls_jax import report as reports
     for split in this.dataset.splits:
-        if split != "train" and results.select(records, study="accuracy", split=split):
-            print(accuracy_tables.table(records, split))
-            print(calibration_tables.verdict(records, split) + "\n" if results.select(records, study="calibration") else "")
+        if split != "train" and (summary := registry.summary(records, split)):
+            print(f"{summary}\n")
     names = results.varying([results.hyper(row) for row in this.rows])
     for record in results.select(records, study="training", quantity="diverged at step"):
         print(f"left out, since it diverged at step {record.mean}: {tables.label(record, names)}, seed {record.seeds[0]}")
-    for line in paper_claims.lines(records):
+    for line in registry.lines(records):
         print(f"claim: {line}")
     print(f"report: {reports.write(workdir, this.dataset)}")
-
-
-def _triples(config, dataset):
-    return triples.resolve(config.projection.classes, config.data.name, dataset.class_names)
 
 
 def _unfinished(this, taken):
@@ -249,9 +229,9 @@ def _predict(this, states, left_out, workdir):
 
 
 def _shown(this, split):
-    """The examples of a streamed split whose features are kept: of the classes that are projected, as many as a figure shows."""
-    classes = sorted({k for triple in _triples(this.config, this.dataset) for k in triple})
-    return split.find(classes, projection.EXAMPLES) if classes else ()
+    """The examples of a streamed split whose features are kept, for the studies that need some."""
+    ids = [features(this.config, this.dataset, split) for _, features in registry.having("features")]
+    return np.unique(np.concatenate([*ids, np.zeros(0, np.int32)]))
 
 
 def _all_tokens(this, states, name, split, arrays):

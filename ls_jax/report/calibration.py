@@ -1,7 +1,4 @@
 """The report's section on calibration: Table 3, Figure 2, the error against α, and what they say."""
-import pathlib
-from collections.abc import Sequence
-
 from markupsafe import Markup
 
 from ls_jax.report import sections
@@ -10,12 +7,13 @@ from ls_jax.studies.calibration import plots as calibration_plots
 from ls_jax.studies.calibration import tables as calibration_tables
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.shown import Shown
 
 
-def section(records: Sequence[results.Record], title: str, figures: pathlib.Path) -> Markup:
+def section(page: Shown) -> Markup:
     """Tables and figures of every held-out split; leaves the figures in a folder. Empty without calibration records."""
-    splits = dict.fromkeys(record.split for record in results.select(records, study="calibration"))
-    return render("calibration.html", splits=[_split(records, split, title, figures) for split in splits])
+    splits = dict.fromkeys(record.split for record in results.select(page.records, study="calibration"))
+    return render("calibration.html", splits=[_split(page.records, split, page.title, page.figures) for split in splits])
 
 
 def _split(records, split, title, figures):
@@ -31,5 +29,5 @@ def _split(records, split, title, figures):
         drawn, _ = plots.save(calibration_plots.error_against_alpha(records, split), figures / f"error_against_alpha_{split}")
         shown.append(figure(drawn, "Points are seeds, lines their means; the band is the debiased error's 95 % "
                                    "interval over examples."))
-    return {"split": sections.SPLIT_NAMES[split], "verdict": calibration_tables.verdict(records, split),
+    return {"split": sections.SPLIT_NAMES[split], "verdict": calibration_tables.summary(records, split),
             "tables": [Table(header, rows, caption) for caption, header, *rows in tables], "figures": shown}

@@ -1,8 +1,6 @@
 """The report's section on distillation: Figure 5, the α × T grid, errors, and the teachers' measures."""
-import pathlib
 import urllib.parse
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from markupsafe import Markup
 
@@ -10,13 +8,15 @@ from ls_jax.report import sections
 from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.shown import Shown
 from ls_jax.studies.distillation import plots as distillation_plots
 from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.studies.distillation import tables as distillation_tables
 
 
-def section(records: Sequence[results.Record], config: Mapping[str, Any] | None, figures: pathlib.Path) -> Markup:
+def section(page: Shown) -> Markup:
     """Figures and tables of the held-out split; leaves the figures in a folder. Empty without distillation records."""
+    records, config, figures = page.records, page.config, page.figures
     if not results.select(records, study="distillation"):
         return Markup()
     split = results.held_out(records, "accuracy")

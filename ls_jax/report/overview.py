@@ -50,7 +50,7 @@ def _claims(found, place):
                 rows.setdefault(claim, {}).setdefault(verdict, []).append(run)
     return [{"name": claim[0].upper() + claim[1:],
              "runs": [_links(rows[claim].get(verdict, []), place) for verdict in VERDICTS]}
-            for claim in paper_claims.CLAIMS if claim in rows]
+            for claim in paper_claims.claims() if claim in rows]
 
 
 def _links(names, place):

@@ -1,52 +1,21 @@
-"""The report's section on what smoothing erases: Figure 6, neural collapse, separation, transfer."""
-import pathlib
-from collections.abc import Sequence
-
+"""The report's section on the penultimate layer: neural collapse, separation, transfer."""
 from markupsafe import Markup
 
 from ls_jax.report import sections
 from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots, tables
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.shown import Shown
 from ls_jax.studies.dynamics import plots as course_plots
-from ls_jax.studies.information import claims as information_claims
 
 QUANTITIES = {"nc1": "NC1", "nc2 logits": "NC2 (Guo)", "nc2 simplex": "NC2 simplex", "nc3": "NC3", "nc4": "NC4", "class separation": "R²",
               "stability": "stability", "rank of class means": "rank, means", "rank within classes": "rank, within",
               "cka with hard": "CKA with hard"}
 
 
-def section(records: Sequence[results.Record], figures: pathlib.Path) -> Markup:
-    """Tables and figures of the information, representation and transfer studies; leaves the figures in a folder."""
-    return _information(records, figures) + _representation(records, figures)
-
-
-def _information(records, figures):
-    found = results.select(records, study="information")
-    if not found:
-        return Markup()
-    last = max(record.extra["step"] for record in found)
-    classes = " and ".join(found[0].extra["classes"])
-    header = ("smoothing", "estimator", "views", "outer draw", "information, nats", "95 % over examples")
-    there = sorted(results.select(found, step=last, kind=results.VALUE), key=lambda record: record.hyper["alpha"])
-    names = tables.names_of(there)
-    key = lambda record: (tables.label(record, names, " = "), record.extra["estimator"], str(record.extra["draws"]),
-                          record.extra.get("outer", ""))
-    interval = lambda record: "[{:.3f}, {:.3f}]".format(*record.extra["examples_interval"]) if "examples_interval" in record.extra else ""
-    rows = [(*where, *cells) for where, cells in tables.keyed(there, key, lambda record: (_cell(record), interval(record))).items()]
-    caption = (f"At step {last:,}, {found[0].extra['of_examples']} training examples of {classes}; mean ± standard deviation over seeds. "
-               f"Classes told apart and nothing else: {found[0].extra['collapsed']:.3f}; all examples told apart: "
-               f"{found[0].extra['bound']:.3f}. "
-               "A reused outer draw is biased upwards, a fresh one downwards, both by less with more views.")
-    drawn, _ = plots.save(course_plots.information(records), figures / "information")
-    views = information_claims.best(records)[0].extra["draws"]
-    shown = figure(drawn, "Information between the index of a training example and the difference of two logits over "
-                          "random augmentations. Bands are the seeds' range. Claims are judged on a fresh draw and "
-                          f"{views} views.")
-    return render("information.html", figure=shown, table=Table(header, rows, caption))
-
-
-def _representation(records, figures):
+def section(page: Shown) -> Markup:
+    """Tables and figures of the representation and transfer studies; leaves the figures in a folder. Empty without records of them."""
+    records, figures = page.records, page.figures
     here = [record for record in results.select(records, study="representation", kind=results.VALUE) if "step" not in record.extra]
     if not here:
         return Markup()

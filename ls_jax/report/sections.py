@@ -111,7 +111,7 @@ def claims_section(records: Sequence[results.Record]) -> Markup:
     counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
     summary = ", ".join(f"{count} {verdict.rstrip('s') if count > 1 else verdict}" for verdict, count in counts.items())
     return render("claims.html", summary=summary,
-                  claims=[_claim(name, paper_claims.CLAIMS[name], findings) for name, findings in found.items()])
+                  claims=[_claim(name, paper_claims.claims()[name], findings) for name, findings in found.items()])
 
 
 def _claim(name, claim, findings):

@@ -1,20 +1,19 @@
 """The report's section on translation: BLEU of every held-out file, Figure 4, and beams."""
-import pathlib
-from collections.abc import Sequence
-
 from markupsafe import Markup
 
 from ls_jax.report import sections
 from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots, tables
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.shown import Shown
 from ls_jax.studies.translation import plots as translation_plots
 
 SCORES = {"bleu": "BLEU", "uncased bleu": "BLEU, uncased", "chrf": "chrF", "length ratio": "length over the references'"}
 
 
-def section(records: Sequence[results.Record], split: str, figures: pathlib.Path) -> Markup:
+def section(page: Shown) -> Markup:
     """Table and figures; leaves the figures in a folder. Empty without translations."""
+    records, split, figures = page.records, page.held_out, page.figures
     found = results.select(records, study="translation", temperature=1.0)
     if not results.select(found, quantity="bleu"):
         return Markup()

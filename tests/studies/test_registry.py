@@ -1,4 +1,5 @@
 """What refutes a claim is fixed: every claim's range, typed here once more, and what its statement says of it."""
+import inspect
 import pathlib
 
 import pytest
@@ -72,7 +73,7 @@ def measured():
 
 
 def test_every_claim_has_a_range():
-    assert set(RANGES) | NO_RUN_YET == set(registry.CLAIMS)
+    assert set(RANGES) | NO_RUN_YET == set(registry.claims())
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -90,4 +91,33 @@ def test_findings_are_judged_by_the_claims_range(measured, name):
 def test_a_margin_is_stated():
     """A claim whose range has an end other than zero says so."""
     assert {name for name, ends in RANGES.items() if any(ends)} == set(STATED)
-    assert {name: words for name, words in STATED.items() if words not in registry.CLAIMS[name].statement} == {}
+    assert {name: words for name, words in STATED.items() if words not in registry.claims()[name].statement} == {}
+
+
+@pytest.mark.parametrize("study", registry.STUDIES, ids=lambda study: study.name)
+def test_a_studys_parts_are_as_the_protocol_says(study):
+    assert study.parts
+    for name in (part.rpartition(".")[2] for part in study.parts):
+        part = study.part(name)
+        if name == name.upper():
+            assert part and all(isinstance(key, str) for key in part)
+        else:
+            due = list(inspect.signature(getattr(registry.Parts, name)).parameters)[1:]
+            assert list(inspect.signature(part).parameters) == due and part.__doc__
+
+
+def test_the_protocol_names_every_part():
+    own = {name for name in vars(registry.Parts) if not name.startswith("_")} | registry.Parts.__annotations__.keys()
+    assert own == set(registry.PARTS)
+
+
+def test_a_part_that_no_study_has_is_refused():
+    with pytest.raises(TypeError, match="study 'mine': records.colect is no part of a study; these are "):
+        registry.Study("mine", "records.colect")
+    assert registry.Study("mine", "records.collect").part("CLAIMS") is None
+
+
+def test_the_papers_claims_come_first():
+    later = {name for study in registry.STUDIES if study.later for name in study.part("CLAIMS") or ()}
+    names = list(registry.claims())
+    assert later and set(names[-len(later):]) == later

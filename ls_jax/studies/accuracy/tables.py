@@ -6,6 +6,14 @@ from ls_jax.studies.common import records as results
 from ls_jax.studies.common import tables
 
 
+def summary(records: Sequence[results.Record], split: str) -> str:
+    """The accuracy table of one split; of an analyzed network, of whose training nothing is known, a line for each measure."""
+    here = results.select(records, study="accuracy", split=split)
+    if any(record.hyper for record in here):
+        return table(records, split)
+    return "\n".join(f"{record.quantity}: {record.mean:.4f}" for record in here)
+
+
 def table(records: Sequence[results.Record], split: str) -> str:
     """The accuracy table of one split as aligned text."""
     caption, *rows = cells(records, split)

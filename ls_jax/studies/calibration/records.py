@@ -3,6 +3,7 @@
 A member is measured at temperature 1 and at temperatures fitted to it. `fitted_on` says on what: "validation" (reported on
 test), "other half" (of the split itself, each half under the other's temperature), or "same split", as the paper seems to.
 """
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from ls_jax.studies.calibration import binning, bootstrap, scores, temperature
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import streaming
 from ls_jax.studies.common.statistics import moments, paired
+from ls_jax.studies.common.studied import Studied
+from ls_jax.studies.common.triples import Triple
 from ls_jax.workdir import predictions
 
 BINS = 15
@@ -43,6 +46,17 @@ class Measured(NamedTuple):
     fits: list[Fitted]      # the first is the honest one, and by NLL
     confidence: Float[np.ndarray, " examples"]
     correct: Bool[np.ndarray, " examples"]
+
+
+def collect(studied: Studied) -> list[results.Record]:
+    """Records of a run; none of students, which are studied as such."""
+    return [] if studied.run.config.distill else run(list(of_workdir(studied.outputs, studied.rows)))
+
+
+def analyze(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.Record]:
+    """Records of one network's logits and labels."""
+    measured = measure({"alpha": 0.0, "seed": 0}, {"test": (arrays["logits"], arrays["labels"])})
+    return [dataclasses.replace(record, hyper={}, arm="", seeds=[]) for record in run(list(measured))]  # it is unknown how it was trained
 
 
 def of_workdir(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[Measured]:

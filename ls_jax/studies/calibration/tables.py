@@ -71,7 +71,7 @@ def scores(records: Sequence[results.Record], split: str) -> list[Any]:
             *((label, *(of[quantity] for quantity in SCORES)) for label, of in found.items())]
 
 
-def verdict(records: Sequence[results.Record], split: str) -> str:
+def summary(records: Sequence[results.Record], split: str) -> str:
     """Which regime the hard network is in, and which smoothing is best calibrated, in a sentence or two."""
     here = _here(records, split)
     varying = results.others([record.hyper for record in here])

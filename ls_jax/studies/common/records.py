@@ -10,7 +10,7 @@ from typing import Any
 
 from ls_jax.errors import UserError
 from ls_jax.studies.common.statistics import BySeed, moments, paired, t_interval
-from ls_jax.workdir import files, log
+from ls_jax.workdir import files
 
 VALUE, DIFFERENCE = "value", "difference"
 UNFINISHED = "studied at step"  # quantity of a run that was studied before its last step
@@ -213,6 +213,11 @@ def held_out(records: Sequence[Record], study: str) -> str:
     return "validation" if select(records, study=study, split="validation") else "test"
 
 
+def of_one(study: str, quantity: str, value: float, **extra: Any) -> Record:
+    """A record of one network, of whose training nothing is known, on the split "test"."""
+    return Record(study, quantity, "test", **moments([value]), extra=extra)
+
+
 def read(workdir: str | pathlib.Path) -> list[Record]:
     """The records of a workdir's results.json.
 
@@ -233,6 +238,7 @@ def write(workdir: str | pathlib.Path, records: Sequence[Record]) -> None:
     Raises:
         UserError: the disk is full or the file cannot be written.
     """
+    from ls_jax.workdir import log  # with JAX, for which those who read records need not wait
     log.write_json(pathlib.Path(workdir) / "results.json", [dataclasses.asdict(record) for record in records])
 
 

@@ -1,6 +1,6 @@
 """The training's course: the checkpoints that `config.checkpoint.keep_every` keeps, read one after another and studied."""
 import pathlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from ls_jax.devices import mesh as meshes
 from ls_jax.devices.layout import over_mesh
 from ls_jax.studies import representation
 from ls_jax.studies.common import records as results
-from ls_jax.studies.common import triples
+from ls_jax.studies.common.studied import Studied
 from ls_jax.studies.information import records as information_records
 from ls_jax.studies.representation import records as representation_records
 from ls_jax.training import evaluate, rng, sweep
@@ -25,39 +25,32 @@ from ls_jax.workdir import files
 from ls_jax.workdir.checkpoint import Checkpoints
 
 
-def run(this: Run, workdir: pathlib.Path, left_out: Set[int] = frozenset(), kept_in: pathlib.Path | None = None) -> list[results.Record]:
-    """Records of the information and representation studies at every kept checkpoint; none where none are kept.
+def collect(studied: Studied) -> list[results.Record]:
+    """Records of the information and representation studies at every kept checkpoint; none where none are kept, and of students.
 
     The information needs augmentation, which is what it is about. The draws are kept in course/STEP.npz.
-
-    Args:
-        this: the run.
-        workdir: where its checkpoints are.
-        left_out: members that diverged.
-        kept_in: the folder of course/ (None: the workdir).
     """
+    this, kept = studied.run, studied.kept
     config, split = this.config, this.dataset.splits["train"]
-    if not config.checkpoint.keep_every:
+    if config.distill or not config.checkpoint.keep_every:
         return []
-    pair = triples.resolve_pair(config.information.classes, config.data.name, this.dataset.class_names)
+    pair = information_records.pair(config, this.dataset)
     ids, labels = candidates(pair, split, config.information.examples // 2)
     chosen = examples_of(pair, labels, config.information.examples)
     chosen, labels = ids[chosen], labels[chosen]
     arrays = memory.place(split, this.layout.mesh)
     views = Views(this, pair) if config.data.augment != "none" and len(chosen) > 2 else None
-    kept = [member for member in range(this.layout.members) if member not in left_out]
-    all_rows = results.arms(this.rows, this.partners)
-    rows, names = [all_rows[member] for member in kept], [this.dataset.class_names[k] for k in pair]
+    rows, names = [studied.rows[member] for member in kept], [this.dataset.class_names[k] for k in pair]
     course: dict[int, dict[int, dict[str, float]]] = {}
     records = []
-    for step, states in checkpoints(this, workdir):
+    for step, states in checkpoints(this, studied.workdir):
         course[step] = _representation(this, states, arrays, kept)
         if views is not None:
             draws = views(states, chosen, arrays, config.information.views + 1)[kept]
-            if meshes.is_primary():
-                _save(kept_in or workdir, step, draws, chosen, labels)
+            if studied.primary:
+                _save(studied.outputs, step, draws, chosen, labels)
                 records += information_records.run(draws, labels, rows, step, config.information.draws)
-    return [record.having(classes=names) for record in records] + representation_records.of_course(course, all_rows)
+    return [record.having(classes=names) for record in records] + representation_records.of_course(course, studied.rows)
 
 
 def checkpoints(this: Run, workdir: pathlib.Path) -> Iterator[tuple[int, list[State]]]:

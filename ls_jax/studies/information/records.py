@@ -3,15 +3,28 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ml_collections
 import numpy as np
 from jaxtyping import Float, Int
 
+from ls_jax.data import Dataset
 from ls_jax.studies import information
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common import triples
 
 QUANTITY = "logit information"
 BEST = {"estimator": "gaussian", "outer": "fresh"}  # with the larger number of draws, the reading whose collapse value is log 2
 MOST_REPEATED = 0.1  # share of repeated views beyond which nearest neighbours see equal draws, and not how near draws are
+
+
+def check(config: ml_collections.ConfigDict, dataset: Dataset) -> None:
+    """Raises UserError where `config.information.classes` names a class that is unknown, or no pair."""
+    pair(config, dataset)
+
+
+def pair(config: ml_collections.ConfigDict, dataset: Dataset) -> tuple[int, int]:
+    """The two classes whose logits are compared; see `studies.common.triples.resolve_pair`."""
+    return triples.resolve_pair(config.information.classes, config.data.name, dataset.class_names)
 
 
 def run(draws: Float[np.ndarray, "members examples views"], labels: Int[np.ndarray, " examples"],

@@ -7,11 +7,23 @@ import numpy as np
 
 from ls_jax.studies import representation
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.studied import Studied
+from ls_jax.studies.common.triples import Triple
 from ls_jax.workdir import predictions
 
 CKA = "cka with hard"
 MATCHED = "at matched nc1"
 Course = Mapping[int, Mapping[int, Mapping[str, float]]]  # {step: {member: {quantity: value}}}
+
+
+def collect(studied: Studied) -> list[results.Record]:
+    """Records of a run; none of students, which are studied as such."""
+    return [] if studied.run.config.distill else run(studied.outputs, studied.rows)
+
+
+def analyze(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.Record]:
+    """Records of one network's arrays, of what they allow to measure."""
+    return [results.of_one("representation", quantity, value) for quantity, value in representation.measure_all(arrays).items()]
 
 
 def run(workdir: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> list[results.Record]:

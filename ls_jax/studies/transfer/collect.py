@@ -1,36 +1,39 @@
 """Transfer: linear probes for other tasks on a run's frozen features, one for each of `config.transfer.data`."""
-from collections.abc import Set
-from typing import Any
-
 import ml_collections
 import numpy as np
 
 from ls_jax import data
 from ls_jax.data import Dataset, Split, memory
-from ls_jax.devices import mesh as meshes
 from ls_jax.errors import UserError
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.studied import Studied
 from ls_jax.studies.transfer import measure as probe
 from ls_jax.training import evaluate
-from ls_jax.training.loop import Run
 
 ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
 CIFAR10 = ANIMALS | {"airplane", "automobile", "ship", "truck"}
 
 
-def run(this: Run, states: list[Any], left_out: Set[int] = frozenset()) -> list[results.Record]:
-    """Records of every task's "probe accuracy" on its test split, with the field `data`; diverged members are left out."""
-    records, of_member = [], results.arms(this.rows, this.partners)
+def check(config: ml_collections.ConfigDict, dataset: Dataset) -> None:
+    """Raises UserError where a task is unknown or not there, or its images have another shape than the run's."""
+    tasks(config, dataset)
+
+
+def collect(studied: Studied) -> list[results.Record]:
+    """Records of every task's "probe accuracy" on its test split, with the field `data`; none of students."""
+    this, records = studied.run, []
+    if this.config.distill:
+        return []
     for task in tasks(this.config, this.dataset):
         train, test = (memory.place(task.splits[split], this.layout.mesh) for split in ("train", "test"))
         index = evaluate.evenly_spaced(len(task.splits["train"]), this.config.transfer.examples)
         every = np.arange(len(task.splits["test"]), dtype=np.int32)
         rows, values = [], []
-        for (member, fitted_on), (_, tested_on) in zip(this.evaluator.predict(states, train, index),
-                                                       this.evaluator.predict(states, test, every)):
-            if member not in left_out and meshes.is_primary():
+        for (member, fitted_on), (_, tested_on) in zip(this.evaluator.predict(studied.states, train, index),
+                                                       this.evaluator.predict(studied.states, test, every)):
+            if member in studied.kept and studied.primary:
                 fitted = probe.fit(fitted_on.features, fitted_on.labels, len(task.class_names))
-                rows.append(of_member[member])
+                rows.append(studied.rows[member])
                 values.append(fitted.accuracy(tested_on.features, tested_on.labels))
         records += results.summarize("transfer", "probe accuracy", "test", rows, values, data=task.name, probe_examples=len(index))
     return records

@@ -1,10 +1,9 @@
 """Translation at a run's end: what a softmax temperature does to likelihood, calibration and BLEU (the paper's Figure 4), and beams."""
-import pathlib
-from collections.abc import Iterator, Set
-from typing import Any
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -15,43 +14,37 @@ from ls_jax.devices import mesh as meshes
 from ls_jax.devices.layout import over_mesh
 from ls_jax.models.translator import Translator
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.studied import Studied
 from ls_jax.studies.translation import records as translation_records
 from ls_jax.studies.translation.bleu import scores, signatures
 from ls_jax.studies.translation.measure import BINS, Curve, Translated
 from ls_jax.training import step, sweep
-from ls_jax.training.loop import Run
 from ls_jax.workdir import files
 
 
-def check(dataset: Dataset) -> None:
+def check(config: ml_collections.ConfigDict, dataset: Dataset) -> None:
     """Raises UserError where the study will need sacrebleu and it is not installed: before the training, rather than after it."""
     if dataset.text is not None:
         signatures()
 
 
-def run(this: Run, states: list[Any], workdir: pathlib.Path, left_out: Set[int] = frozenset()) -> list[results.Record]:
+def collect(studied: Studied) -> list[results.Record]:
     """Records of the translation study; none of images. The translations at temperature 1 are kept in translations/.
 
     Every token of every held-out split is teacher-forced at every temperature of `config.translation.temperatures`. The held-out
     sentences of `config.evaluate.split` are translated at those of `config.translation.decoded` with the first of `.beams`, and with
     the other beams at 1; the other held-out files at 1 alone.
-
-    Args:
-        this: the run.
-        states: its trained members, as slots.
-        workdir: where the translations are kept.
-        left_out: members that diverged.
     """
+    this, states, rows = studied.run, studied.states, studied.rows
     if this.dataset.text is None:
         return []
-    kept = [member for member in range(this.layout.members) if member not in left_out]
-    rows = results.arms(this.rows, this.partners)
     curves = [Curve(split, rows[member], temperatures, *(array[member] for array in arrays))
-              for split, temperatures, arrays in _curves(this, states) for member in kept]
+              for split, temperatures, arrays in _curves(this, states) for member in studied.kept]
     weights = meshes.fetch(this.layout.join([state.ema if this.config.optimizer.ema else state.params for state in states]))
-    if not meshes.is_primary():
+    if not studied.primary:
         return []
-    translated = [each for member in kept for each in _translations(this, member, rows[member], sweep.take(weights, member), workdir)]
+    translated = [each for member in studied.kept
+                  for each in _translations(this, member, rows[member], sweep.take(weights, member), studied.outputs)]
     return translation_records.run(curves, translated, signatures())
 
 

@@ -83,8 +83,8 @@ def test_regime_best_smoothing_and_their_intervals(records):
         assert hard.extra["examples_interval"][0] < hard.mean < hard.extra["examples_interval"][1]
         gain, = results.select(records, quantity="debiased ece", kind="difference", split=split, alpha=0.1)
         assert gain.extra["examples_interval"][1] < 0
-    assert "over-confident on the test split" in calibration_tables.verdict(records, "test")
-    assert "α = 0.1" in calibration_tables.verdict(records, "test")
+    assert "over-confident on the test split" in calibration_tables.summary(records, "test")
+    assert "α = 0.1" in calibration_tables.summary(records, "test")
 
 
 def test_other_hyper_parameters_are_kept_apart():
@@ -130,7 +130,7 @@ def test_one_network_without_smoothing():
     each = list(calibration_records.measure({"alpha": 0.0, "seed": 0}, {"test": sample(200, 3)}))
     found = calibration_records.run(each, draws=20)
     assert not results.select(found, quantity="best alpha")
-    assert len(calibration_tables.cells(found, "test")) == 3 and calibration_tables.verdict(found, "test")
+    assert len(calibration_tables.cells(found, "test")) == 3 and calibration_tables.summary(found, "test")
     assert calibration_tables.table_3(found, "test", "one")[2][3] == ""
     assert calibration_plots.error_against_alpha(found, "test").axes
     assert list(calibration_plots.curves(found, "test"))

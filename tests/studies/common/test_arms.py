@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from ls_jax.report import explorer, representation, sections, translation
+from ls_jax.report import explorer, information, representation, sections, translation
 from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.calibration import plots as calibration_plots
@@ -19,6 +19,7 @@ from ls_jax.studies.translation import plots as translation_plots
 from ls_jax.studies.translation import records as translation_records
 from ls_jax.studies.translation.measure import BINS, Curve, Translated
 from tests.logits import sample
+from tests.shown import shown
 
 ARMS = [(alpha, gamma) for alpha in (0.0, 0.1) for gamma in (0.0, 2.0)]
 ROWS = [{"alpha": alpha, "gamma": gamma, "seed": seed} for alpha, gamma in ARMS for seed in (0, 1, 2)]
@@ -47,7 +48,7 @@ def test_calibration(calibration):
     third = [row[0] for row in calibration_tables.table_3(calibration, "test", "net")[2:-3]]
     assert [name.partition(";")[0] for name in third] == ["net, gamma=0"] * 3 + ["net, gamma=2"] * 3
     assert len(results.select(calibration, quantity="best alpha")) == 2
-    assert "best-calibrated smoothing at gamma=2 is" in calibration_tables.verdict(calibration, "test")
+    assert "best-calibrated smoothing at gamma=2 is" in calibration_tables.summary(calibration, "test")
     curves = [*calibration_plots.curves(calibration, "test")]
     assert len(curves) == 6 and curves[0] == "hard, T = 1, gamma = 0" and curves[5] == "smoothed, α = 0.1, gamma = 2"
     figure = calibration_plots.error_against_alpha(calibration, "test")
@@ -64,7 +65,7 @@ def test_calibration_claims(calibration):
 def test_representation_and_projection(tmp_path):
     quantity = lambda study, name, **extra: results.summarize(study, name, "train", ROWS, VALUES, **extra)
     records = [*quantity("representation", "class separation"), *quantity("projection", "spread ratio", classes=projection.ALL)]
-    page = representation.section(records, tmp_path) + sections.projection_table(records)
+    page = representation.section(shown(records, tmp_path)) + sections.projection_table(records)
     for label in SPACED:
         assert page.count(f"<td>{label}</td>") == 2
     figure = dynamics_plots.against_alpha(records)
@@ -83,7 +84,7 @@ def test_information(tmp_path):
         "information", "logit information", "train", ROWS, [step * value for value in VALUES], draws=5, outer="fresh", estimator="gaussian",
         step=step, of_examples=600, classes=["a", "b"], collapsed=math.log(2), bound=math.log(600))]
     assert labels(dynamics_plots.information(records)) == [f"{label}, fresh draw" for label in SPACED]
-    assert all(f"<td>{label}</td>" in representation.section(records, tmp_path) for label in SPACED)
+    assert all(f"<td>{label}</td>" in information.section(shown(records, tmp_path)) for label in SPACED)
     found = paper_claims.check(records)
     assert {name: [(finding.alpha, finding.where["gamma"]) for finding in findings] for name, findings in found.items()} == {
         "information rises": [(0.0, 0.0), (0.1, 0.0), (0.0, 2.0), (0.1, 2.0)],
@@ -99,7 +100,7 @@ def test_translation(tmp_path):
     found = [Translated("test", "test", row, beams, t, 10, {"bleu": 25 + value + t, "length ratio": 1.0})
              for row, value in zip(ROWS, VALUES) for beams, t in ((4, 0.5), (4, 1.0), (1, 1.0))]
     records = translation_records.run(curves, found, {"bleu": "nrefs:1"})
-    page = translation.section(records, "test", tmp_path)
+    page = translation.section(shown(records, tmp_path))
     assert all(page.count(f"<td>{label}</td>") == 2 for label in SPACED)
     assert labels(translation_plots.beams(records, "test")) == SPACED
     titles = [axis.get_title() for axis in translation_plots.temperature(records, "test").axes]

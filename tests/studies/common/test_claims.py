@@ -144,9 +144,9 @@ def test_verdicts_as_lines_of_the_studies_that_the_records_are_of():
     assert held in paper_claims.lines(records) and len(paper_claims.lines(records)) == 4
 
 
-@pytest.mark.parametrize("name", paper_claims.CLAIMS)
+@pytest.mark.parametrize("name", paper_claims.claims())
 def test_every_claim_is_documented(name):
-    claim = paper_claims.CLAIMS[name]
+    claim = paper_claims.claims()[name]
     assert claim.statement.endswith((".", ".)")) and claim.quote and claim.place
 
 

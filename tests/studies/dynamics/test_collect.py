@@ -15,6 +15,7 @@ from ls_jax.modes import experiment
 from ls_jax.studies import representation
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import triples
+from ls_jax.studies.common.studied import Studied
 from ls_jax.studies.dynamics import collect as course
 from ls_jax.studies.information import records as information_records
 from ls_jax.studies.representation import records as representation_records
@@ -35,6 +36,11 @@ def started(config):
     run = train.setup(config, data.load(config.data))
     states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     return run, states, memory.place(run.dataset.splits["train"], run.layout.mesh)
+
+
+def studied(config, workdir, **more):
+    run, states, _ = started(config)
+    return Studied(run, states, workdir, workdir, results.arms(run.rows, run.partners), **more)
 
 
 @pytest.mark.parametrize("member, shards, batch_size", [(1, 1, 500), (1, 1, 7), (2, 4, 8), (1, 8, 16)])
@@ -103,9 +109,9 @@ def test_the_course_of_a_run(shifted, tmp_path):
 
 def test_nothing_is_read_where_none_is_kept_and_no_views_where_nothing_is_augmented(tiny, shifted, tmp_path):
     shifted.checkpoint.keep_every = None
-    assert course.run(started(shifted)[0], tmp_path) == []
+    assert course.collect(studied(shifted, tmp_path)) == []
     shifted.checkpoint.keep_every, shifted.data.augment = 4, "none"
-    found = course.run(started(shifted)[0], tmp_path, left_out={1})
+    found = course.collect(studied(shifted, tmp_path, left_out=frozenset({1})))
     assert {record.study for record in found} == {"representation"} and {record.hyper["alpha"] for record in found} == {0.0}
     assert {record.extra["step"] for record in found} == {0}
 

@@ -8,6 +8,7 @@ from ls_jax.data import noise
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.studied import Studied
 from ls_jax.studies.transfer import collect as transfer
 from ls_jax.studies.transfer import measure as probe
 from ls_jax.training import loop as train
@@ -119,4 +120,4 @@ def test_animals_and_vehicles(tiny):
 
 def test_no_tasks_by_default(tiny):
     run = train.setup(tiny, data.load(tiny.data))
-    assert transfer.run(run, []) == []
+    assert transfer.collect(Studied(run, [], None, None, run.rows)) == []
