@@ -56,26 +56,28 @@ def test_an_example_is_as_the_house_wants_it(section, tmp_path):
     printed = followed(section, tmp_path)
     workdir, = tmp_path.glob("runs/*")
     assert (workdir / "report.html").exists() and f"report: {workdir.relative_to(tmp_path)}/report.html" in printed[-1]
-    run([sys.executable, "-m", "pytest", "-q", "-n0", "tests/test_imports.py", "tests/test_fields.py"], tmp_path)
+    house = ["tests/test_imports.py", *(["tests/test_fields.py"] if "FIELDS" in SECTIONS[section] else [])]
+    run([sys.executable, "-m", "pytest", "-q", "-n0", *house], tmp_path)
     if shutil.which("ruff", path=pathlib.Path(sys.executable).parent):
         run([sys.executable, "-m", "ruff", "check", "ls_jax", "configs"], tmp_path)
     config = json.loads((workdir / "config.json").read_text())
     records = json.loads((workdir / "results.json").read_text())
-    accuracy = next(each for each in records if (each["study"], each["quantity"], each["split"]) == ("accuracy", "accuracy", "test"))
-    assert accuracy["mean"] > 0.8, "it has learned"
+    accuracies = [each["mean"] for each in records if (each["study"], each["quantity"], each["split"], each["kind"]) == (
+        "accuracy", "accuracy", "test", "value")]
+    assert min(accuracies) > 0.8, "they have learned"
     if section == "A loss":
-        assert {each["arm"] for each in records if each["kind"] == "difference" and each["study"] == "accuracy"} == {"smoothed", "brier"}
+        assert len(set(accuracies)) == 4 and "α=0.1, z_loss=0.1" in printed[-1]
     elif section == "A network":
         assert config["model"] == {"name": "linear", "init_std": 0.01}
     elif section == "A data set":
         assert (config["data"]["name"], config["data"]["grain"]) == ("stripes", 90.0)
     elif section == "A study":
         claim = "claim: predictions are less certain, test split, α = 0.1: holds (n = 5)"
-        assert claim in TEXT and claim in printed[-1] and any(each["study"] == "entropy" for each in records)
+        assert claim in TEXT and claim in printed[-1]
 
 
 def test_every_kind_is_shown():
     assert list(SECTIONS) == ["A loss", "A network", "A data set", "A study"]
     for section in SECTIONS:
         languages = [language for language, _ in blocks(section)]
-        assert languages[-1] == "bash" and {"python", "diff"} <= set(languages)
+        assert languages[-1] == "bash" and "diff" in languages
