@@ -101,7 +101,8 @@ def test_training_is_saved_by_each_signal_also_if_it_comes_twice(tmp_path):
 def test_signals_come_first(tmp_path):
     """A command imports next to nothing before they are handled, also the console script."""
     program = ("import sys; from ls_jax import signals; install = signals.install\n"
-               "signals.install = lambda: (print(*sorted(set(sys.modules) & {'absl', 'jax', 'numpy'})), install())\n"
+               "heavy = {'absl', 'hashlib', 'importlib.metadata', 'jax', 'numpy', 'platform'}\n"
+               "signals.install = lambda: (print(*sorted(heavy & set(sys.modules))), install())\n"
                "from ls_jax.__main__ import start; start()")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.stdout.splitlines()[0] == "" and done.returncode == 2 and done.stderr.startswith("ls_jax: --workdir=DIR is missing")

@@ -5,14 +5,11 @@ jaxlibs return garbage without an error (`ls_jax.devices.patterns`), and new jax
 its own has computed the patterns right under it, with the jaxlib and the processor at hand. Outcomes are kept in the cache directory.
 """
 import functools
-import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import mmap
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 import warnings
@@ -187,6 +184,8 @@ def _keep(file: pathlib.Path, content: dict) -> None:
 
 def _fingerprint(flags: str) -> str:
     """Of what an outcome depends on: the flags, jaxlib's own file, the patterns, the processor and how many of its cores are there."""
+    import hashlib  # here, as what else is imported inside functions: importing ls_jax shall take no time
+
     library, patterns = _library(), pathlib.Path(__file__).with_name("patterns.py").read_text(encoding="utf-8")
     stat = library.stat() if library else None
     parts = flags, _version(), stat and (stat.st_size, stat.st_mtime_ns), patterns, _processor()
@@ -195,6 +194,8 @@ def _fingerprint(flags: str) -> str:
 
 def _processor() -> tuple[str, str, int]:
     """(model, its features, cores that this process may use)."""
+    import platform
+
     lines = {}
     try:
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
@@ -207,6 +208,8 @@ def _processor() -> tuple[str, str, int]:
 
 
 def _version() -> str | None:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("jaxlib")
     except importlib.metadata.PackageNotFoundError:
