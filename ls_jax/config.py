@@ -2,7 +2,7 @@
 
 A file in configs/ starts from `default()` and sets what its experiment needs. Every field can be overridden on the
 command line (`--config.steps=1000 --config.sweep.alpha='(0.0, 0.1)'`). The fields of `config.model` are declared by each model, those
-of `config.data` that only some data can have by the sources that read them.
+of `config.data` that only some data can have by the sources that read them, and the section of a study by the study.
 """
 import importlib.util
 import json
@@ -18,11 +18,11 @@ from ls_jax.data import sources
 from ls_jax.data.pictures import augment
 from ls_jax.devices.layout import STRATEGIES
 from ls_jax.errors import UserError, did_you_mean
+from ls_jax.studies import registry
 from ls_jax.training import optim, students, sweep
 
 # What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
-FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "projection", "information", "transfer",
-                  "translation", "evaluate.tokens")
+FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "evaluate.tokens")  # and studies' fields
 
 CHOICES = {
     "loss.convention": losses.CONVENTIONS,
@@ -98,34 +98,10 @@ def default() -> ml_collections.ConfigDict:
         tokens=10_000,                       # text: of each split the predictions of at most so many tokens are kept
     ))
 
-    # Class triples by name or id, as in (("cat", "dog", "frog"),); (): the paper's, where the data set has some.
-    config.projection = ml_collections.ConfigDict(dict(classes=()))
-
     config.distill = placeholder(ml_collections.ConfigDict)  # None: labels alone; else what `distillation` makes
 
-    # What of an example is left in the difference of two classes' logits (Figure 6), at the checkpoints that keep_every keeps.
-    config.information = ml_collections.ConfigDict(dict(
-        classes=(),                          # two classes by name or id; (): the paper's, else the data set's first two
-        examples=600,                        # training examples, half of them of each class
-        draws=5,                             # augmented views for an example's mean: the paper's number ...
-        views=50,                            # ... and one large enough that the estimator's bias hardly matters
-    ))
-
-    # Linear probes on the frozen penultimate layer: ("fashion_mnist",) or another data set of equal shape; "animals" is CIFAR-10's
-    # coarse split into animals and vehicles.
-    config.transfer = ml_collections.ConfigDict(dict(data=(), examples=10_000))  # examples: at most so many to fit a probe on
-
-    # What a softmax temperature does to a Transformer (Figure 4): likelihood and calibration of all held-out tokens at `temperatures`,
-    # BLEU by beam search at those `decoded`.
-    grid = tuple(round(0.5 + 0.1 * k, 1) for k in range(16))
-    config.translation = ml_collections.ConfigDict(dict(
-        temperatures=grid,
-        decoded=grid,
-        beams=(4,),                          # widths: the first at every temperature, the others at 1
-        length_penalty=0.6,                  # tensor2tensor's α of ((5 + length) / 6)^α
-        extra=50,                            # a translation has at most so many tokens more than its source
-        sentences=placeholder(int),          # of the file that is translated at all of these at most so many; None: all
-    ))
+    for name, declared in registry.fields().items():  # a section for each study that has fields: see its fields.py
+        config[name] = ml_collections.ConfigDict({field: each.initial() for field, each in declared.items()})
 
     config.checkpoint = ml_collections.ConfigDict(dict(
         every=0,                             # steps between checkpoints; 0: only at the end (and when a signal stops it)
@@ -245,8 +221,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         field.refuse(f"config.data.{name}", config.data.get(name))
     sources.of(config.data)  # refuses fields of other sources
     sweep.check(config)
-    for name in ("steps", "batch_size", "evaluate.batch_size", "evaluate.tokens", "information.examples", "log.every", "checkpoint.keep",
-                 "micro_batches"):
+    for name in ("steps", "batch_size", "evaluate.batch_size", "evaluate.tokens", "log.every", "checkpoint.keep", "micro_batches"):
         if get(config, name) < 1:
             raise UserError(f"config.{name}={get(config, name)} must be at least 1")
     if not 0 <= config.optimizer.warmup < 1 or not config.optimizer.factor_every > 0:
@@ -267,23 +242,18 @@ def validate(config: ml_collections.ConfigDict) -> None:
                 _validate_teacher(name, teacher)
     if not 0 <= (config.data.label_noise or 0) < 1:
         raise UserError(f"config.data.label_noise={config.data.label_noise} must lie in [0, 1)")
-    if not 2 <= config.information.draws <= config.information.views:
-        raise UserError(f"config.information.draws={config.information.draws} must be from 2 to config.information.views="
-                        f"{config.information.views}")
+    for name, declared in registry.fields().items():
+        for field, each in declared.items():
+            each.refuse(f"config.{name}.{field}", config[name].get(field))
+    for _, validate_study in registry.having("validate"):
+        validate_study(config)
 
 
 def _validate_text(config):
     """What makes no sense where rows of tokens take the place of images."""
-    for name, value in {"distill": None, "data.augment": "none", "data.label_noise": None, "data.image_size": None,
-                        "transfer.data": ()}.items():
+    for name, value in {"distill": None, "data.augment": "none", "data.label_noise": None, "data.image_size": None}.items():
         if (get(config, name) or None) != (value or None):
             raise UserError(f"config.{name}={get(config, name)!r} is of images: leave it at {value!r} to translate")
-    grid = config.translation.temperatures
-    if 1.0 not in grid or min(grid) <= 0 or not set(config.translation.decoded) <= set(grid):
-        raise UserError(f"config.translation.temperatures={tuple(grid)} must be above 0 and hold 1.0 and all of config.translation.decoded="
-                        f"{tuple(config.translation.decoded)}")
-    if not config.translation.beams or min(config.translation.beams) < 1:
-        raise UserError(f"config.translation.beams={tuple(config.translation.beams)} must be widths of at least 1")
     for name in ("batch_size", "evaluate.batch_size", "evaluate.tokens"):
         if get(config, name) < (config.data.row_length or 0):
             raise UserError(f"config.{name}={get(config, name)} counts tokens: it must be at least a row, "
@@ -337,6 +307,6 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     old, new, defaults = flat(old), flat(new), flat(plain(default()))
     own = lambda name: re.sub(r"^distill\.teachers\.[^.]+\.", "", name)  # of a teacher the same fields are free
     fixed = [name for name in sorted(old.keys() | new.keys())
-             if not any(own(name) == free or own(name).startswith(free + ".") for free in FREE_TO_CHANGE)]
+             if not any(own(name) == free or own(name).startswith(free + ".") for free in (*FREE_TO_CHANGE, *registry.fields()))]
     return [f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in fixed
             if old.get(name, defaults.get(own(name))) != new.get(name)]

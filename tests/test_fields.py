@@ -9,6 +9,7 @@ from ls_jax import data, fields, models
 from ls_jax.data import sources
 from ls_jax.errors import InvalidField, UserError
 from ls_jax.fields import Field
+from ls_jax.studies import registry
 
 
 @pytest.mark.parametrize("check, good, bad, must", [
@@ -71,6 +72,35 @@ def test_every_source_has_what_the_protocol_says(source):
     for name, field in source.FIELDS.items():
         field.refuse(name, field.default)
         assert field.meaning and field.check and name in configs.default().data
+
+
+@pytest.mark.parametrize("name", registry.fields())
+def test_every_study_declares_its_section(name):
+    assert set(configs.default()[name]) == set(registry.fields()[name])
+    for field, declared in registry.fields()[name].items():
+        declared.refuse(field, declared.default)
+        assert declared.meaning and declared.check
+
+
+@pytest.mark.parametrize("field, value, message", [
+    ("information.draws", 1, "config.information.draws=1 must be a whole number of at least 2"),
+    ("information.draws", 51, "config.information.draws=51 must be from 2 to config.information.views=50"),
+    ("information.examples", 0, "config.information.examples=0 must be a whole number of at least 1"),
+    ("transfer.examples", 0, "config.transfer.examples=0 must be"),
+    ("translation.beams", (0,), r"config.translation.beams=\(0,\) must be a tuple, each of which must be a whole number of at least 1"),
+    ("projection.classes", (0.5,), "config.projection.classes=.* must be a tuple, each of which must be a triple of classes, or a class"),
+])
+def test_a_studys_field_is_checked_before_the_training(field, value, message):
+    config = configs.default()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=message):
+        configs.validate(config)
+
+
+def test_a_studys_fields_may_change_when_a_run_is_resumed():
+    old, new = configs.plain(configs.default()), configs.default()
+    new.information.examples, new.transfer.data, new.steps = 10, ("digits",), 7
+    assert configs.differences(old, configs.plain(new)) == ["steps: 1000 -> 7"]
 
 
 @pytest.mark.parametrize("name, more, source", [

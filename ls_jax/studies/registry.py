@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ls_jax.fields import Field
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common.claims import Claim, Finding, sentence
 
@@ -22,8 +23,14 @@ class Parts(Protocol):
     """What a study may have: each part is there or not, and its name in a module of the study's folder is the name here.
 
     CLAIMS: what is to be shown, by name; see `studies.common.claims`.
+    FIELDS: the fields of the config's section that has the study's name; a resumed run may change them.
     """
     CLAIMS: Mapping[str, Claim]
+    FIELDS: Mapping[str, Field]
+
+    def validate(self, config: "ml_collections.ConfigDict") -> None:
+        """Raise UserError for what is wrong with the config's section beside each field's own check, whatever the data are."""
+        ...
 
     def check(self, config: "ml_collections.ConfigDict", dataset: "Dataset") -> None:
         """Raise UserError, before anything is trained, for what would stop the study after the training."""
@@ -60,7 +67,7 @@ class Parts(Protocol):
         ...
 
 
-PARTS = ("CLAIMS", "check", "features", "collect", "analyze", "summary", "section")
+PARTS = ("CLAIMS", "FIELDS", "validate", "check", "features", "collect", "analyze", "summary", "section")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,16 +106,18 @@ class Study:
 # In the order of their records; a study may import those above it, and nothing of those below.
 STUDIES = (
     Study("accuracy", "records.collect", "records.analyze", "claims.CLAIMS", "tables.summary", "ls_jax.report.accuracy.section"),
-    Study("projection", "records.check", "records.features", "records.collect", "records.analyze", "claims.CLAIMS",
+    Study("projection", "fields.FIELDS", "records.check", "records.features", "records.collect", "records.analyze", "claims.CLAIMS",
           "ls_jax.report.projection.section"),
     Study("calibration", "records.collect", "records.analyze", "claims.CLAIMS", "tables.summary", "ls_jax.report.calibration.section",
           slow="reads the logits some thirty times"),
     Study("distillation", "collect.collect", "claims.CLAIMS", "ls_jax.report.distillation.section"),
-    Study("information", "records.check", "claims.CLAIMS", "ls_jax.report.information.section"),  # its records are those of dynamics
+    Study("information", "fields.FIELDS", "fields.validate", "records.check", "claims.CLAIMS",
+          "ls_jax.report.information.section"),  # its records are those of dynamics
     Study("representation", "records.collect", "records.analyze", "claims.CLAIMS", "ls_jax.report.representation.section", later=True),
     Study("dynamics", "collect.collect", on_devices=True),
-    Study("transfer", "collect.check", "collect.collect", on_devices=True, later=True),
-    Study("translation", "collect.check", "collect.collect", "claims.CLAIMS", "ls_jax.report.translation.section", on_devices=True),
+    Study("transfer", "fields.FIELDS", "fields.validate", "collect.check", "collect.collect", on_devices=True, later=True),
+    Study("translation", "fields.FIELDS", "fields.validate", "collect.check", "collect.collect", "claims.CLAIMS",
+          "ls_jax.report.translation.section", on_devices=True),
     Study("noise", "claims.CLAIMS", later=True),
 )
 
@@ -126,6 +135,11 @@ def papers_first(part: str) -> dict[Study, Any]:
 def summary(records: Sequence[results.Record], split: str) -> str:
     """What the studies have to say of a split where there is no page; empty without records of it."""
     return "\n".join(text for _, summarize in having("summary") if (text := summarize(records, split)))
+
+
+def fields() -> dict[str, Mapping[str, Field]]:
+    """{section of the config: its fields, by name} of the studies that have fields."""
+    return {study.name: declared for study, declared in having("FIELDS")}
 
 
 def claims() -> dict[str, Claim]:
