@@ -81,7 +81,7 @@ def test_tutorial_distorts_its_crop_by_brightness_then_contrast():
         np.testing.assert_allclose(overlap.max(), 1, rtol=1e-9)
         slopes.append(np.linalg.norm(deviation) / np.linalg.norm(crop - crop.mean((0, 1))))
         moved = mean - crop.mean((0, 1))
-        np.testing.assert_allclose(moved, moved[0], atol=1e-4)
+        np.testing.assert_allclose(moved, moved[0], atol=5e-4)  # a mean of 576 numbers near 128, in float32
         shifts.append(moved[0])
     check_uniform(((np.array(slopes) - 0.2) / 1.6 * 5).astype(int), 5)
     check_uniform(((np.array(shifts) + 63) / 126 * 5).astype(int), 5)

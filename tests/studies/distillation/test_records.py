@@ -13,6 +13,7 @@ from ls_jax.studies.distillation import plots as distillation_plots
 from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.studies.distillation import tables as distillation_tables
 from ls_jax.training import students, sweep
+from tests.shown import shown
 
 CLASSES = 10
 
@@ -252,12 +253,12 @@ def test_figure_5_has_the_papers_curves(config):
 
 
 def test_the_reports_section(config, tmp_path):
-    page = section(made_up(config, lambda row: 0.5), configs.plain(config), tmp_path / "figures")
+    page = section(shown(made_up(config, lambda row: 0.5), tmp_path / "figures", config=configs.plain(config)))
     for text in ("Distillation, test split (Figure 5)", 'href="teachers/net/report.html"', "equivalent smoothing γ",
                  "student of the control of the teacher with α = 0, T = 4"):
         assert text in page
     assert {path.name for path in (tmp_path / "figures").glob("*.png")} == {"distillation.png", "distillation_grid.png"}
-    assert section([], configs.plain(config), tmp_path) == ""
+    assert section(shown([], tmp_path, config=configs.plain(config))) == ""
 
 
 def test_tables_stand_beside_the_papers_numbers():
