@@ -4,7 +4,6 @@ import pytest
 
 from ls_jax import config as configs
 from ls_jax.errors import UserError
-from ls_jax.report.distillation import section
 from ls_jax.studies import distillation
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.accuracy import records as accuracy_records
@@ -12,7 +11,9 @@ from ls_jax.studies.common import records as results
 from ls_jax.studies.distillation import plots as distillation_plots
 from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.studies.distillation import tables as distillation_tables
+from ls_jax.studies.distillation.section import section
 from ls_jax.training import students, sweep
+from tests.shown import shown
 
 CLASSES = 10
 
@@ -252,12 +253,12 @@ def test_figure_5_has_the_papers_curves(config):
 
 
 def test_the_reports_section(config, tmp_path):
-    page = section(made_up(config, lambda row: 0.5), configs.plain(config), tmp_path / "figures")
+    page = section(shown(made_up(config, lambda row: 0.5), tmp_path / "figures", config=configs.plain(config)))
     for text in ("Distillation, test split (Figure 5)", 'href="teachers/net/report.html"', "equivalent smoothing γ",
                  "student of the control of the teacher with α = 0, T = 4"):
         assert text in page
     assert {path.name for path in (tmp_path / "figures").glob("*.png")} == {"distillation.png", "distillation_grid.png"}
-    assert section([], configs.plain(config), tmp_path) == ""
+    assert section(shown([], tmp_path, config=configs.plain(config))) == ""
 
 
 def test_tables_stand_beside_the_papers_numbers():
