@@ -34,7 +34,7 @@ setup(
     # beside a clone that is named ls_jax, Python would take the clone, which has no __init__.py, for the package.
     package_dir={"": "."},
     entry_points={"console_scripts": ["ls_jax = ls_jax.__main__:start"]},
-    package_data={"ls_jax.data.sources": ["*.npz"], "ls_jax.report": ["templates/*"]},
+    package_data={"": ["*.html"], "ls_jax.data.sources": ["*.npz"], "ls_jax.report": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "jax",                      # 0.10 on Python 3.11, 0.12 from 3.12

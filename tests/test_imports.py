@@ -16,7 +16,7 @@ ORDER = ("__main__", "main", "ls_jax", "modes", "config", "report", "studies", "
          "losses", "checked", "cache", "signals", "fields", "paper", "errors", "version")
 
 # A study's modules of these names may import what ORDER lets them; `measure` and all others are mathematics over arrays.
-OF_A_RUN = {"studied", "fields", "collect", "records", "claims", "answer", "tables", "plots", "section"}
+OF_A_RUN = {"studied", "markup", "explorer", "fields", "collect", "records", "claims", "answer", "tables", "plots", "section"}
 MATHEMATICS = {"numpy", "scipy", "jaxtyping"}
 BESIDE = {"ls_jax.studies.translation.bleu": {"sacrebleu"}}  # inside a function
 DRAWN = {"ls_jax.studies.common.plots", "ls_jax.studies.common.tables"}  # and what they need is slow to import

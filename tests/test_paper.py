@@ -6,9 +6,9 @@ import pytest
 
 from ls_jax import config as configs
 from ls_jax import paper
-from ls_jax.report import sections
 from ls_jax.studies import registry
 from ls_jax.studies.accuracy import records as accuracy_records
+from ls_jax.studies.accuracy import section as accuracy_section
 from ls_jax.studies.calibration import claims as calibration_claims
 from ls_jax.studies.common import claims
 
@@ -89,7 +89,7 @@ def test_accuracies_stand_beside_the_runs_of_their_configs(name, key):
     path, = (path for path in FILES if path.stem == name)
     rows = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.1) for seed in (0, 1)]
     measured = accuracy_records.run([("validation", row, {"accuracy": 0.5, "nll": 1.0, "examples": 10}) for row in rows])
-    shown = lambda variant: str(sections.accuracy_table(measured, "validation", configs.plain(configs.load(path, variant)), "validation"))
+    shown = lambda variant: str(accuracy_section.table(measured, "validation", configs.plain(configs.load(path, variant)), "validation"))
     assert all(str(accuracy) in shown("") for accuracy in paper.ACCURACY[key].values()) and "Table 2" in shown("")
     assert name == "cifar10_alexnet" or "Table 2" not in shown("smoke")  # of a smaller network; the AlexNet has one size
 

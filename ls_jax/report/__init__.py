@@ -11,10 +11,10 @@ from markupsafe import Markup
 from ls_jax import data
 from ls_jax.errors import UserError
 from ls_jax.report import sections
-from ls_jax.report.markup import figure, render
 from ls_jax.studies import registry
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.markup import figure, render
 from ls_jax.studies.common.shown import Shown
 from ls_jax.training import sweep
 from ls_jax.workdir import files, lock, log, manifest, replace
@@ -48,7 +48,7 @@ def _page(runs, figures, opening):
     subtitle = f"{len(runs)} experiments" if together else f"{runs[0].title}: {runs[0].subtitle}"
     shown = [{"name": run.workdir.name, "title": run.title, "subtitle": run.subtitle,
               "sections": body_of(dataclasses.replace(run, figures=where, share=1 / len(runs)))} for run, where in zip(runs, figures)]
-    return render("page.html", title="; ".join(run.title for run in runs), subtitle=subtitle, together=together,
+    return render("report/templates/page.html", title="; ".join(run.title for run in runs), subtitle=subtitle, together=together,
                   opening=opening, runs=shown)
 
 
@@ -103,7 +103,8 @@ def _learning_curves(run):
         return Markup()
     names = ("student",) if "student" in rows[0] else results.varying([results.hyper(row) for row in run.rows])
     drawn, _ = plots.save(plots.learning_curves(rows, run.held_out, names), run.figures / "learning_curves")
-    return render("learning_curves.html", figure=figure(drawn, "Thin lines are members, thick ones their mean over seeds."))
+    return render("report/templates/learning_curves.html", figure=figure(
+        drawn, "Thin lines are members, thick ones their mean over seeds."))
 
 
 def _dataset(config):

@@ -4,10 +4,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ls_jax.report.markup import render
 from ls_jax.report.sections import VERDICTS
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.markup import render
 
 PAPER = {
     "Table 1": "accuracies of networks in the literature that were trained with smoothing: a survey, nothing to run",
@@ -38,7 +38,7 @@ def section(plan: Sequence[Any], found: Mapping[str, Sequence[results.Record]], 
              for name, what in PAPER.items()]
     left_out = [{"name": name, "why": state.removeprefix("left out: ")}
                 for name, state in states.items() if state.startswith("left out")]
-    return render("overview.html", items=items, verdicts=VERDICTS, claims=_claims(found, place), left_out=left_out)
+    return render("report/templates/overview.html", items=items, verdicts=VERDICTS, claims=_claims(found, place), left_out=left_out)
 
 
 def _claims(found, place):

@@ -6,15 +6,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ls_jax import paper
-from ls_jax.report.markup import Table, render
-from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
-from ls_jax.studies.accuracy import tables as accuracy_tables
 from ls_jax.studies.common import claims, tables
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.markup import SPLIT_NAMES, render
 
-SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 VERDICTS = ("holds", "fails", "undecided")
 FINISHED = {"measured": "finished"}  # what a page shows is complete; the session ends when the page is written
 
@@ -50,7 +46,7 @@ def facts(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, records
         shown |= _session_facts(sessions)
     in_full = {"Config": config, **({"Manifest": manifest} if manifest else {})}
     folds = {title: json.dumps(content, indent=1, ensure_ascii=False) for title, content in in_full.items()}
-    return render("about.html", title="What was run", facts=shown, note="", folds=folds)
+    return render("report/templates/about.html", title="What was run", facts=shown, note="", folds=folds)
 
 
 def steps_taken(config: Mapping[str, Any], records: Sequence[results.Record]) -> str:
@@ -69,7 +65,7 @@ def analysis_facts(analysis: Mapping[str, Any]) -> Markup:
              "versions": f"ls_jax {analysis['version']}{f', commit {commit}' if commit else ''}"}
     missing = "" if "kernel" in analysis["arrays"] else (
         "The projections need the arrays features, kernel and bias, which the file does not have.")
-    return render("about.html", title="What was analyzed", facts=shown, note=missing, folds={})
+    return render("report/templates/about.html", title="What was analyzed", facts=shown, note=missing, folds={})
 
 
 def _session_facts(sessions):
@@ -87,30 +83,13 @@ def _session_facts(sessions):
     }
 
 
-def accuracy_table(records: Sequence[results.Record], split: str, config: Mapping[str, Any] | None,
-                   held_out: str) -> Markup:
-    """The accuracy table of a split; with a column of the paper's Table 2 on the reported split of a network that it has."""
-    if config is None:
-        found = {record.quantity: record.mean for record in results.select(records, study="accuracy", split=split)}
-        return render("accuracy.html", title="Accuracy", table=None,
-                      facts={"accuracy": f"{100 * found['accuracy']:.2f} %", "hard-label NLL": f"{found['nll']:.4f}"})
-    caption, header, *rows = accuracy_tables.cells(records, split)
-    printed = paper.ACCURACY.get(paper.key(config)) if split == held_out else None
-    if printed:
-        alphas = [record.hyper["alpha"] for record in results.select(
-            records, study="accuracy", quantity="accuracy", split=split, kind=results.VALUE)]
-        header = (*header, "paper's Table 2, %")
-        rows = [(*row, str(printed.get(alpha, ""))) for row, alpha in zip(rows, alphas)]
-    return render("accuracy.html", title=f"Accuracy, {SPLIT_NAMES[split]} split", table=Table(header, rows, caption))
-
-
 def claims_section(records: Sequence[results.Record]) -> Markup:
     """Every claim with its sentence in the paper, what was found, and the verdict."""
     found = paper_claims.check(records)
     verdicts = [finding.verdict for findings in found.values() for finding in findings]
     counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
     summary = ", ".join(f"{count} {verdict.rstrip('s') if count > 1 else verdict}" for verdict, count in counts.items())
-    return render("claims.html", summary=summary,
+    return render("report/templates/claims.html", summary=summary,
                   claims=[_claim(name, paper_claims.claims()[name], findings) for name, findings in found.items()])
 
 
@@ -141,29 +120,6 @@ def _strip(finding, size=200):
     left, right = 0 if low is None else x(low), size if high is None else x(high)
     return {"size": size, "left": left, "width": round(right - left, 1), "zero": x(0), "mean": x(finding.difference),
             "interval": [x(end) for end in finding.interval] if finding.interval else None}
-
-
-def projection_table(records: Sequence[results.Record]) -> Markup:
-    """The projection's numbers by classes, split and arm: mean ± std over seeds; empty without any."""
-    here = [record for record in results.select(records, study="projection", kind=results.VALUE)
-            if record.quantity in projection.QUANTITIES]
-    names = tables.names_of(here)
-    classes = lambda of: of if of == projection.ALL else ", ".join(of)
-    key = lambda record: (classes(record.extra["classes"]), SPLIT_NAMES[record.split], tables.label(record, names, " = "))
-    cells = tables.pivot(here, key, lambda record: tables.mean_std(record, ".3f"))
-    rows = [(*key, *(values.get(quantity, "") for quantity in projection.QUANTITIES))
-            for key, values in sorted(cells.items(), key=lambda item: item[0][0] != projection.ALL)]
-    note = ("Spread ratio: within-class spread over the distance between class centroids. Centroid variation: coefficient of "
-            "variation of a triple's three centroid distances, 0 for a regular triangle. Wrong-class spread: how unequal the "
-            "squared distances to the wrong classes' templates are, 0 for equidistant. Centroid distance: the picture's size. "
-            "All triples at once are measured in the span of all templates, of more than two dimensions, so their rows compare "
-            "with each other only.")
-    return table(("classes", "split", "smoothing", *projection.QUANTITIES), rows, note) if rows else Markup()
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Markup:
-    """An HTML table of text; where the first column repeats, a new value in it starts a group."""
-    return render("table.html", table=Table(header, rows, caption))
 
 
 def _duration(seconds):

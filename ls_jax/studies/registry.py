@@ -76,7 +76,7 @@ class Study:
 
     Args:
         name: its folder in ls_jax/studies/.
-        parts: where its parts are, "module.part" in that folder; or in full, from "ls_jax." on.
+        parts: where its parts are, "module.part" in that folder.
         on_devices: whether every process collects; see `Parts`.
         slow: why it takes long, if it does: an analysis leaves it to the last, and says so.
         later: whether the paper does not ask its question: its claims and section come after those of the paper's.
@@ -98,26 +98,25 @@ class Study:
         """One of `Parts`, imported now; None where the study has none of this name."""
         for module, _, attribute in (part.rpartition(".") for part in self.parts):
             if attribute == name:
-                where = module if module.startswith("ls_jax.") else f"ls_jax.studies.{self.name}.{module}"
-                return getattr(importlib.import_module(where), attribute)
+                return getattr(importlib.import_module(f"ls_jax.studies.{self.name}.{module}"), attribute)
         return None
 
 
 # In the order of their records; a study may import those above it, and nothing of those below.
 STUDIES = (
-    Study("accuracy", "records.collect", "records.analyze", "claims.CLAIMS", "tables.summary", "ls_jax.report.accuracy.section"),
+    Study("accuracy", "records.collect", "records.analyze", "claims.CLAIMS", "tables.summary", "section.section"),
     Study("projection", "fields.FIELDS", "records.check", "records.features", "records.collect", "records.analyze", "claims.CLAIMS",
-          "ls_jax.report.projection.section"),
-    Study("calibration", "records.collect", "records.analyze", "claims.CLAIMS", "tables.summary", "ls_jax.report.calibration.section",
+          "section.section"),
+    Study("calibration", "records.collect", "records.analyze", "claims.CLAIMS", "tables.summary", "section.section",
           slow="reads the logits some thirty times"),
-    Study("distillation", "collect.collect", "claims.CLAIMS", "ls_jax.report.distillation.section"),
+    Study("distillation", "collect.collect", "claims.CLAIMS", "section.section"),
     Study("information", "fields.FIELDS", "fields.validate", "records.check", "claims.CLAIMS",
-          "ls_jax.report.information.section"),  # its records are those of dynamics
-    Study("representation", "records.collect", "records.analyze", "claims.CLAIMS", "ls_jax.report.representation.section", later=True),
+          "section.section"),  # its records are those of dynamics
+    Study("representation", "records.collect", "records.analyze", "claims.CLAIMS", "section.section", later=True),
     Study("dynamics", "collect.collect", on_devices=True),
     Study("transfer", "fields.FIELDS", "fields.validate", "collect.check", "collect.collect", on_devices=True, later=True),
     Study("translation", "fields.FIELDS", "fields.validate", "collect.check", "collect.collect", "claims.CLAIMS",
-          "ls_jax.report.translation.section", on_devices=True),
+          "section.section", on_devices=True),
     Study("noise", "claims.CLAIMS", later=True),
 )
 

@@ -9,10 +9,10 @@ import pytest
 
 from ls_jax.errors import UserError
 from ls_jax.modes import analyze
-from ls_jax.report import explorer
 from ls_jax.studies import accuracy, calibration, projection
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common import streaming
+from ls_jax.studies.projection import explorer
 from ls_jax.workdir import lock, npz_map, predictions
 
 

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from ls_jax import report
-from ls_jax.report import markup, overview, sections
-from ls_jax.studies.common import plots
+from ls_jax.report import overview
+from ls_jax.studies.common import markup, plots
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common.statistics import moments
 from tests.report.made_up import experiment
@@ -195,15 +195,15 @@ def test_a_long_word_does_not_widen_the_page(browser, write):
 
 def test_no_character_ends_a_script_or_a_line_of_it():
     data = {"note": "", "class_names": ["<!--", "</script>", "&", "\u2028\u2029"]}
-    script = re.search(r"<script[^>]*>(.*)</script>", markup.render("explorer.html", data=data))[1]
+    script = re.search(r"<script[^>]*>(.*)</script>", markup.render("studies/projection/explorer.html", data=data))[1]
     assert not set("<>&\u2028\u2029") & set(script) and json.loads(script) == data
 
 
 def test_what_a_template_lacks_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="'table' is undefined"):
-        markup.render("table.html")
+        markup.render("studies/common/table.html")
 
 
 def test_a_table_of_a_notebook_escapes():
-    text = sections.table(("<i>",), [("<b>",)], "<u>")
+    text = markup.table(("<i>",), [("<b>",)], "<u>")
     assert [f"&lt;{name}&gt;" in text for name in "ibu"] == [True] * 3 and not re.search("<[ibu]>", text)

@@ -14,10 +14,12 @@ from ls_jax import config as configs
 from ls_jax import report
 from ls_jax.data.sources import digits
 from ls_jax.errors import UserError
-from ls_jax.report import explorer, sections
+from ls_jax.report import sections
 from ls_jax.studies import projection
 from ls_jax.studies.accuracy import records as accuracy_records
+from ls_jax.studies.accuracy import section as accuracy_section
 from ls_jax.studies.common import records as results
+from ls_jax.studies.projection import explorer
 from ls_jax.training import sweep
 from ls_jax.workdir import predictions
 from tests.report.made_up import experiment
@@ -90,7 +92,7 @@ def test_several_workdirs_have_one_page(workdir, tmp_path):
 def test_papers_table_stands_beside_the_network_that_it_has():
     rows = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.05, 0.1) for seed in (0, 1)]
     records = accuracy_records.run([("validation", row, {"accuracy": 0.7, "nll": 1.0, "examples": 10}) for row in rows])
-    table = lambda data, **model: sections.accuracy_table(
+    table = lambda data, **model: accuracy_section.table(
         records, "validation", {"data": {"name": data}, "model": model}, "validation")
     found = re.findall(r"<tr><td>(.*?)</td>.*?<td>([^<]*)</td></tr>", table("cifar100", name="resnet", blocks=9))
     assert found == [("α=0", "72.1 ± 0.3"), ("α=0.05", ""), ("α=0.1", "72.7 ± 0.3")]
@@ -133,7 +135,7 @@ def test_pictures_are_the_examples(workdir):
 
 def test_large_pictures_shrink_to_the_budget():
     images = np.random.default_rng(0).integers(0, 256, (200, 60, 40, 3), dtype=np.uint8)
-    large, small = explorer._pictures(images, 1e9), explorer._pictures(images, 50_000)
+    large, small = explorer._pictures(images, 1e9), explorer._pictures(images, 5e4)
     assert (large["height"], large["width"], large["tile"]) == (32, 21, 32)
     assert len(small["sheet"]) < 4 / 3 * 50_000 + 100 and small["tile"] % 8 == 0
 

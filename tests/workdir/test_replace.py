@@ -13,8 +13,8 @@ import pytest
 from ls_jax import config, report
 from ls_jax.errors import Interrupted, UserError
 from ls_jax.modes import analyze, experiment, reproduce
-from ls_jax.report import calibration
 from ls_jax.studies.calibration import records as calibration_records
+from ls_jax.studies.calibration import section as calibration_section
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common.statistics import moments
 from ls_jax.training import loop as train
@@ -147,7 +147,7 @@ def test_a_page_is_whole_or_that_of_before(tiny, tmp_path, monkeypatch):
     write(tmp_path, figures__of_a_split_that_is_no_more_png="")
     before = contents(tmp_path)
     with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
-        broken.setattr(calibration, "section", lambda *_: 1 / 0)
+        broken.setattr(calibration_section, "section", lambda *_: 1 / 0)
         report.write(tmp_path)
     with monkeypatch.context() as broken, pytest.raises(UserError, match="cannot write .*: No space"):
         broken.setattr(log.os, "fsync", full_disk)

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import rc_context, ticker
 from matplotlib.figure import Figure
 
+from ls_jax.studies.common import records as results
 from ls_jax.studies.common import tables
 from ls_jax.workdir.files import replacing
 
@@ -94,3 +95,15 @@ def _band(rows, quantity):
     steps = sorted({row["step"] for row in rows})
     values = [[row[quantity] for row in rows if row["step"] == step] for step in steps]
     return steps, [min(v) for v in values], [np.mean(v) for v in values], [max(v) for v in values]
+
+
+def by_step(axis: Any, records: Sequence[results.Record], style: str, suffix: str = "") -> None:
+    """Draw a line for each arm against the records' field `step`; its band is the seeds' range."""
+    names = tables.names_of(records)
+    for colour, (_, series) in zip(itertools.cycle(COLOURS), results.grouped(records, names)):
+        series = sorted(series, key=lambda record: record.extra["step"])
+        steps, values = [record.extra["step"] for record in series], [record.values for record in series]
+        axis.plot(steps, [record.mean for record in series], style, color=colour, label=f"{tables.label(series[0], names, ' = ')}{suffix}",
+                  marker="." if len(steps) < 30 else None)
+        low, high = ([bound(each) for each in values] for bound in (np.min, np.max))
+        axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)

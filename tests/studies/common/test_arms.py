@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 
-from ls_jax.report import explorer, information, representation, sections, translation
 from ls_jax.studies import projection
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.calibration import plots as calibration_plots
@@ -12,11 +11,17 @@ from ls_jax.studies.calibration import records as calibration_records
 from ls_jax.studies.calibration import tables as calibration_tables
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
-from ls_jax.studies.dynamics import plots as dynamics_plots
+from ls_jax.studies.information import plots as information_plots
+from ls_jax.studies.information import section as information_section
+from ls_jax.studies.projection import explorer
+from ls_jax.studies.projection import section as projection_section
 from ls_jax.studies.projection.plots import chosen_members
+from ls_jax.studies.representation import plots as representation_plots
 from ls_jax.studies.representation import records as representation_records
+from ls_jax.studies.representation import section as representation_section
 from ls_jax.studies.translation import plots as translation_plots
 from ls_jax.studies.translation import records as translation_records
+from ls_jax.studies.translation import section as translation_section
 from ls_jax.studies.translation.measure import BINS, Curve, Translated
 from tests.logits import sample
 from tests.shown import shown
@@ -65,16 +70,16 @@ def test_calibration_claims(calibration):
 def test_representation_and_projection(tmp_path):
     quantity = lambda study, name, **extra: results.summarize(study, name, "train", ROWS, VALUES, **extra)
     records = [*quantity("representation", "class separation"), *quantity("projection", "spread ratio", classes=projection.ALL)]
-    page = representation.section(shown(records, tmp_path)) + sections.projection_table(records)
+    page = representation_section.section(shown(records, tmp_path)) + projection_section.table(records)
     for label in SPACED:
         assert page.count(f"<td>{label}</td>") == 2
-    figure = dynamics_plots.against_alpha(records)
+    figure = representation_plots.against_alpha(records)
     assert labels(figure) == ["train, gamma = 0", "train, gamma = 2"]
     np.testing.assert_allclose([line.get_ydata() for line in figure.axes[0].lines], [[0.001, 0.201], [0.101, 0.301]])
     course = {step: {member: {"nc1": 1 / (1 + step * (1 + value)), "nc3": value} for member, value in enumerate(VALUES)}
               for step in (0, 10, 20)}
     along = representation_records.of_course(course, ROWS)
-    assert labels(dynamics_plots.collapse(along)) == SPACED
+    assert labels(representation_plots.collapse(along)) == SPACED
     matched = results.select(along, quantity="nc3 at matched nc1")
     assert [(record.arm, record.baseline["gamma"]) for record in matched] == [("alpha=0.1, gamma=0", 0.0), ("alpha=0.1, gamma=2", 2.0)]
 
@@ -83,8 +88,8 @@ def test_information(tmp_path):
     records = [record for step in (0, 10, 20) for record in results.summarize(
         "information", "logit information", "train", ROWS, [step * value for value in VALUES], draws=5, outer="fresh", estimator="gaussian",
         step=step, of_examples=600, classes=["a", "b"], collapsed=math.log(2), bound=math.log(600))]
-    assert labels(dynamics_plots.information(records)) == [f"{label}, fresh draw" for label in SPACED]
-    assert all(f"<td>{label}</td>" in information.section(shown(records, tmp_path)) for label in SPACED)
+    assert labels(information_plots.information(records)) == [f"{label}, fresh draw" for label in SPACED]
+    assert all(f"<td>{label}</td>" in information_section.section(shown(records, tmp_path)) for label in SPACED)
     found = paper_claims.check(records)
     assert {name: [(finding.alpha, finding.where["gamma"]) for finding in findings] for name, findings in found.items()} == {
         "information rises": [(0.0, 0.0), (0.1, 0.0), (0.0, 2.0), (0.1, 2.0)],
@@ -100,7 +105,7 @@ def test_translation(tmp_path):
     found = [Translated("test", "test", row, beams, t, 10, {"bleu": 25 + value + t, "length ratio": 1.0})
              for row, value in zip(ROWS, VALUES) for beams, t in ((4, 0.5), (4, 1.0), (1, 1.0))]
     records = translation_records.run(curves, found, {"bleu": "nrefs:1"})
-    page = translation.section(shown(records, tmp_path))
+    page = translation_section.section(shown(records, tmp_path))
     assert all(page.count(f"<td>{label}</td>") == 2 for label in SPACED)
     assert labels(translation_plots.beams(records, "test")) == SPACED
     titles = [axis.get_title() for axis in translation_plots.temperature(records, "test").axes]

@@ -4,7 +4,6 @@ import pytest
 
 from ls_jax import config as configs
 from ls_jax.errors import UserError
-from ls_jax.report.distillation import section
 from ls_jax.studies import distillation
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.accuracy import records as accuracy_records
@@ -12,6 +11,7 @@ from ls_jax.studies.common import records as results
 from ls_jax.studies.distillation import plots as distillation_plots
 from ls_jax.studies.distillation import records as distillation_records
 from ls_jax.studies.distillation import tables as distillation_tables
+from ls_jax.studies.distillation.section import section
 from ls_jax.training import students, sweep
 from tests.shown import shown
 

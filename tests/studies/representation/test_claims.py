@@ -4,14 +4,14 @@ import math
 import numpy as np
 import pytest
 
-from ls_jax.report import information as information_report
-from ls_jax.report import representation as representation_report
 from ls_jax.studies import registry as paper_claims
 from ls_jax.studies.common import records as results
 from ls_jax.studies.common.statistics import moments
 from ls_jax.studies.information import claims as information_claims
+from ls_jax.studies.information import section as information_section
 from ls_jax.studies.representation import claims as representation_claims
 from ls_jax.studies.representation import records as representation_records
+from ls_jax.studies.representation import section as representation_section
 from tests.shown import shown
 
 ROWS = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.1) for seed in (0, 1, 2)]
@@ -74,18 +74,18 @@ def test_report_section(tmp_path):
     results.write(tmp_path, [*information(CURVES), *representation(1)])
     records = results.read(tmp_path)
     page = shown(records, tmp_path / "figures")
-    text = information_report.section(page) + representation_report.section(page)
+    text = information_section.section(page) + representation_section.section(page)
     for part in ("airplane and dog", "600 training examples", "NC2 (Guo)", "Classes told apart and nothing else: 0.693"):
         assert part in text
     for name in ("information", "neural_collapse", "separation"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
     assert "probe fashion_mnist" in sections.claims_section(records)
     empty = shown([], tmp_path / "figures")
-    assert information_report.section(empty) == representation_report.section(empty) == ""
+    assert information_section.section(empty) == representation_section.section(empty) == ""
     assert set(information_claims.CLAIMS) | set(representation_claims.CLAIMS) < set(paper_claims.claims())
 
 
 def test_section_of_an_analysis(tmp_path):
     records = [results.Record("representation", name, "test", **moments([value]))
                for name, value in {"nc1": 0.5, "stability": 0.7}.items()]
-    assert "as given" in representation_report.section(shown(records, tmp_path)) and not np.any([*tmp_path.glob("figures/*")])
+    assert "as given" in representation_section.section(shown(records, tmp_path)) and not np.any([*tmp_path.glob("figures/*")])

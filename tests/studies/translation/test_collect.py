@@ -109,9 +109,9 @@ def folder(tmp_path, monkeypatch):
 def test_a_missing_sacrebleu_is_told_before_the_training(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     bleu._metrics.cache_clear()
-    translation_study.check(types.SimpleNamespace(text=None))
+    translation_study.check(None, types.SimpleNamespace(text=None))
     with pytest.raises(UserError, match="BLEU needs sacrebleu: pip install"):
-        translation_study.check(types.SimpleNamespace(text="some"))
+        translation_study.check(None, types.SimpleNamespace(text="some"))
 
 
 def test_a_run_from_text_to_report(folder, tmp_path, capsys):

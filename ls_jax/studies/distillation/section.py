@@ -1,13 +1,12 @@
-"""The report's section on distillation: Figure 5, the α × T grid, errors, and the teachers' measures."""
+"""The page's section on distillation: Figure 5, the α × T grid, errors, and the teachers' measures."""
 import urllib.parse
 from collections.abc import Mapping
 
 from markupsafe import Markup
 
-from ls_jax.report import sections
-from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.markup import SPLIT_NAMES, Table, figure, render
 from ls_jax.studies.common.shown import Shown
 from ls_jax.studies.distillation import plots as distillation_plots
 from ls_jax.studies.distillation import records as distillation_records
@@ -33,7 +32,7 @@ def section(page: Shown) -> Markup:
     mnist = config is not None and config["data"]["name"] == "mnist" and config["distill"]["loss"] == "logits"
     tables = [Table(header, rows, caption) for caption, header, *rows
               in (distillation_tables.errors(records, split, mnist), distillation_tables.measures(records)) if rows]
-    return render("distillation.html", split=sections.SPLIT_NAMES[split], teachers=_teachers(config), figures=shown,
+    return render("studies/distillation/section.html", split=SPLIT_NAMES[split], teachers=_teachers(config), figures=shown,
                   tables=tables)
 
 

@@ -1,10 +1,9 @@
-"""The report's section on translation: BLEU of every held-out file, Figure 4, and beams."""
+"""The page's section on translation: BLEU of every held-out file, Figure 4, and beams."""
 from markupsafe import Markup
 
-from ls_jax.report import sections
-from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots, tables
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.markup import SPLIT_NAMES, Table, figure, render
 from ls_jax.studies.common.shown import Shown
 from ls_jax.studies.translation import plots as translation_plots
 
@@ -27,11 +26,11 @@ def section(page: Shown) -> Markup:
                   [(*key, *(cells.get(name, "") for name in SCORES)) for key, cells in sorted(rows.items())],
                   f"Beam search at temperature 1; mean ± standard deviation over seeds. sacrebleu: {signature}")
     drawn, _ = plots.save(translation_plots.temperature(records, split), figures / f"temperature_{split}")
-    temperature = figure(drawn, f"{sections.SPLIT_NAMES[split].capitalize()} split. BLEU by beam search at the "
+    temperature = figure(drawn, f"{SPLIT_NAMES[split].capitalize()} split. BLEU by beam search at the "
                                 "temperature; ECE (15 bins) and NLL of the next token, the correct ones before it "
                                 "given. Lines are means over seeds, bands their range.")
     beams = None
     if len({record.extra["beams"] for record in results.select(found, quantity="bleu")}) > 1:
         drawn, _ = plots.save(translation_plots.beams(records, split), figures / f"beams_{split}")
         beams = figure(drawn, "Wider beams find likelier translations, which may be shorter and worse.")
-    return render("translation.html", table=table, temperature=temperature, beams=beams)
+    return render("studies/translation/section.html", table=table, temperature=temperature, beams=beams)

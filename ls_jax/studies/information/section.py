@@ -1,12 +1,12 @@
-"""The report's section on what the logits still tell of an example: Figure 6 and its estimators."""
+"""The page's section on what the logits still tell of an example: Figure 6 and its estimators."""
 from markupsafe import Markup
 
-from ls_jax.report.markup import Table, figure, render
 from ls_jax.studies.common import plots, tables
 from ls_jax.studies.common import records as results
+from ls_jax.studies.common.markup import Table, figure, render
 from ls_jax.studies.common.shown import Shown
-from ls_jax.studies.dynamics import plots as course_plots
 from ls_jax.studies.information import claims as information_claims
+from ls_jax.studies.information import plots as information_plots
 
 
 def section(page: Shown) -> Markup:
@@ -28,9 +28,9 @@ def section(page: Shown) -> Markup:
                f"Classes told apart and nothing else: {found[0].extra['collapsed']:.3f}; all examples told apart: "
                f"{found[0].extra['bound']:.3f}. "
                "A reused outer draw is biased upwards, a fresh one downwards, both by less with more views.")
-    drawn, _ = plots.save(course_plots.information(page.records), page.figures / "information")
+    drawn, _ = plots.save(information_plots.information(page.records), page.figures / "information")
     views = information_claims.best(page.records)[0].extra["draws"]
     picture = figure(drawn, "Information between the index of a training example and the difference of two logits over "
                           "random augmentations. Bands are the seeds' range. Claims are judged on a fresh draw and "
                           f"{views} views.")
-    return render("information.html", figure=picture, table=Table(header, rows, caption))
+    return render("studies/information/section.html", figure=picture, table=Table(header, rows, caption))

@@ -1,4 +1,4 @@
-"""HTML from the templates in templates/: every value is escaped, and a name that a template lacks is an error.
+"""HTML from templates, *.html beside the Python that fills them: every value is escaped, and a name that a template lacks is an error.
 
 A section's Python makes plain data (text, tables, figures), its template lays it out. Only a template's result, which
 is `markupsafe.Markup`, reaches the page unescaped: Python puts no tags together and marks nothing else as safe.
@@ -13,10 +13,11 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
-TEMPLATES = pathlib.Path(__file__).parent / "templates"
+PACKAGE = pathlib.Path(__file__).parents[2]
+SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 SCREEN_PIXELS = 1.4  # a figure's pixels for one of the page's: fine print on a fine screen
 
-_environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
+_environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PACKAGE), autoescape=True,
                                   undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 # The filter `tojson` writes <, >, & and ' as \u003c and so on, and so all that is not ASCII: no text ends a <script>.
 _environment.policies["json.dumps_kwargs"] = {"ensure_ascii": True, "separators": (",", ":")}
@@ -52,9 +53,14 @@ def figure(path: pathlib.Path, caption: str) -> Figure:
 
 
 def render(template: str, **data: Any) -> Markup:
-    """A template of templates/ with this data.
+    """A template with this data, by its path in the package: "studies/accuracy/section.html".
 
     Raises:
         jinja2.UndefinedError: the template names what the data lacks.
     """
     return Markup(_environment.get_template(template).render(data))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Markup:
+    """An HTML table of text; where the first column repeats, a new value in it starts a group."""
+    return render("studies/common/table.html", table=Table(header, rows, caption))
