@@ -30,7 +30,8 @@ setup(
     license="Apache-2.0",
     cmdclass={"build_py": WithConfigs},
     packages=find_packages(include=["ls_jax", "ls_jax.*"]),
-    # An editable install is then this directory on sys.path. Without it, setuptools installs an import hook, which comes after sys.path:
+    # An editable install is then this directory on sys.path. Without it, setuptools installs an import hook, which
+    # comes after sys.path:
     # beside a clone that is named ls_jax, Python would take the clone, which has no __init__.py, for the package.
     package_dir={"": "."},
     entry_points={"console_scripts": ["ls_jax = ls_jax.__main__:start"]},
@@ -54,11 +55,13 @@ setup(
         "jaxtyping",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "sentencepiece", "sacrebleu", "nbclient", "ipykernel",
-                 "simplejpeg", "opencv-python-headless", "pip", "setuptools>=70.1", "ruff"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "beartype", "playwright", "axe-playwright-python",
+                 "sentencepiece", "sacrebleu", "nbclient", "ipykernel", "simplejpeg", "opencv-python-headless",
+                 "pip", "setuptools>=70.1", "ruff"],
         # Libraries that the tests and benchmarks compare with.
         "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot",
                   "safetensors"],
+        "docs": ["mkdocs", "mkdocstrings[python]"],
         "translation": ["sentencepiece", "sacrebleu"],
         "import": ["safetensors"],                   # python -m ls_jax.modes.import_timm
         "imagenet": ["simplejpeg", "opencv-python-headless"],  # JPEGs of many sizes

@@ -1,4 +1,5 @@
-"""Calibration measures on 50,000 × 1,000 float32 logits beside torchmetrics (from logits) and netcal (from probabilities).
+"""Calibration measures on 50,000 × 1,000 float32 logits beside torchmetrics (from logits) and netcal (from
+probabilities).
 
     PYTHONPATH=. python -m benchmarks.calibration [--repetitions 7] [--examples 50000] [--classes 1000]
 

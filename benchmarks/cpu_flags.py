@@ -1,9 +1,11 @@
-"""Milliseconds per training step of each kind of network under each value of XLA:CPU's fusion flag, and whether the value computes right.
+"""Milliseconds per training step of each kind of network under each value of XLA:CPU's fusion flag, and whether the
+value computes right.
 
     PYTHONPATH=. python benchmarks/cpu_flags.py --networks mlp,alexnet,resnet,inception_v4,transformer --repetitions 3
 
-Flags are a process's own, so each measurement is a process; the values take turns. Times are the median over repetitions of wall-clock
-milliseconds and of processor milliseconds per step. This is where the order in ls_jax/devices/cpu.py comes from.
+Flags are a process's own, so each measurement is a process; the values take turns. Times are the median over
+repetitions of wall-clock milliseconds and of processor milliseconds per step. This is where each model's CPU_FUSION and
+the order in ls_jax/devices/cpu.py come from.
 """
 import argparse
 import json
@@ -23,7 +25,6 @@ NETWORKS = {
     "inception_v4": (dict(name="inception_v4"), (299, 299, 3), 4),
     "transformer": (dict(name="transformer", layers=3, width=256, feed_forward=1024, heads=4, dropout=0.1), None, 1024),
 }
-VALUES = (None, *dict.fromkeys(value for values in cpu.CANDIDATES.values() for value in values if value is not None))
 
 
 def experiment(network: str, batches: int = 1):
@@ -51,14 +52,14 @@ def time_steps(network: str, seconds: float) -> dict[str, float]:
 
     from ls_jax.data import memory
     from ls_jax.devices import mesh
-    from ls_jax.training import loop as train
+    from ls_jax.training import loop
     config, dataset = experiment(network)
-    run = train.setup(config, dataset)
-    step, _ = train.training_programs(run)
+    run = loop.setup(config, dataset)
+    step, _ = loop.training_programs(run)
     hypers = run.hypers()
     states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(hypers)
     arrays = memory.place(dataset.splits["train"], run.layout.mesh)
-    given = train.place_ids(run.layout, np.arange(run.batch, dtype=np.int32)[None, None])
+    given = loop.place_ids(run.layout, np.arange(run.batch, dtype=np.int32)[None, None])
     for _ in range(3):
         states = jax.block_until_ready(step(states, hypers, given, arrays))
     start, processor, taken = time.perf_counter(), time.process_time(), 0
@@ -84,7 +85,8 @@ def _captions(batches):
 def measure(network: str, value: str | None, seconds: float) -> dict[str, float]:
     """`time_steps` in a process with a value of the flag."""
     environment = {**os.environ, "XLA_FLAGS": "" if value is None else f"--{cpu.FLAG}={value}"}
-    done = subprocess.run([sys.executable, __file__, "--networks", network, "--child", str(seconds)], capture_output=True, text=True,
+    done = subprocess.run([sys.executable, __file__, "--networks", network, "--child", str(seconds)],
+                          capture_output=True, text=True,
                           env=environment)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -102,9 +104,9 @@ def main():
         print(json.dumps(time_steps(flags.networks, flags.child)))
         return
     for network in flags.networks.split(","):
-        found = {value: [] for value in VALUES}
+        found = {value: [] for value in cpu.VALUES}
         for _ in range(flags.repetitions):
-            for value in VALUES:
+            for value in cpu.VALUES:
                 found[value].append(measure(network, value, flags.seconds))
         for value, each in found.items():
             wall, processor = (statistics.median(one[name] for one in each) for name in ("wall", "cpu"))

@@ -1,17 +1,21 @@
-"""Inception-v4, pictures a second, training and inference: ls_jax beside timm under PyTorch, same weights, same batch, in turns.
+"""Inception-v4, pictures a second, training and inference: ls_jax beside timm under PyTorch, same weights, same batch,
+in turns.
 
-    PYTHONPATH=. python benchmarks/inception.py [--batch 16] [--size 299] [--repetitions 5] [--cores 1] [--tfds DIR] [--peak TFLOPS]
+    PYTHONPATH=. python benchmarks/inception.py [--batch 16] [--size 299] [--repetitions 5] [--cores 1] \\
+        [--tfds DIR] [--peak TFLOPS]
 
-A training step is forward, smoothed cross-entropy, backward, SGD with Nesterov momentum and weight decay; ours is the one that it
-trains with. On a CPU both compute in float32, PyTorch eagerly in channels_last; on a GPU both in bfloat16, PyTorch compiled. --cores
-keeps both to so many; processor time matters less than wall time where other work runs beside. --tfds also trains on the imagenet2012
-that is prepared there, read as a run reads it, and prints the share of the steps' time that is spent waiting for pictures. --peak, of
-the device, gives the share of it that is used. A ratio above 1 means that ls_jax is faster; without timm only ls_jax is timed.
+A training step is forward, smoothed cross-entropy, backward, SGD with Nesterov momentum and weight decay; ours is the
+one that it trains with. On a CPU both compute in float32, PyTorch eagerly in channels_last; on a GPU both in bfloat16,
+PyTorch compiled. --cores keeps both to so many; processor time matters less than wall time where other work runs
+beside. --tfds also trains on the imagenet2012 that is prepared there, read as a run reads it, and prints the share of
+the steps' time that is spent waiting for pictures. --peak, of the device, gives the share of it that is used. A ratio
+above 1 means that ls_jax is faster; without timm only ls_jax is timed.
 
-On one core of an AMD EPYC with jax 0.10.2, XLA's convolutions and products take 95 % of a prediction and 86 % of a training step (traced
-under XLA_FLAGS=--xla_cpu_enable_xprof_traceme=true); of the rest, transpositions for the kernels' gradients are 6 % of the step. Tried
-without gain: 1x1 convolutions as products (training 0.85 to 0.99 × as fast, though alone their kernels' gradients are 1.4 ×), a block's 1x1
-convolutions as one (0.93 ×), and activations kept from being computed anew in each transposition (0.95 ×).
+On one core of an AMD EPYC with jax 0.10.2, XLA's convolutions and products take 95 % of a prediction and 86 % of a
+training step (traced under XLA_FLAGS=--xla_cpu_enable_xprof_traceme=true); of the rest, transpositions for the kernels'
+gradients are 6 % of the step. Tried without gain: 1x1 convolutions as products (training 0.85 to 0.99 × as fast, though
+alone their kernels' gradients are 1.4 ×), a block's 1x1 convolutions as one (0.93 ×), and activations kept from being
+computed anew in each transposition (0.95 ×).
 """
 import argparse
 import os
@@ -41,8 +45,7 @@ from ls_jax.data import memory  # noqa: E402
 from ls_jax.devices import mesh  # noqa: E402
 from ls_jax.devices.layout import over_mesh  # noqa: E402
 from ls_jax.modes import import_timm  # noqa: E402
-from ls_jax.training import loop as train  # noqa: E402
-from ls_jax.training import sweep  # noqa: E402
+from ls_jax.training import loop, sweep  # noqa: E402
 from ls_jax.workdir.checkpoint_format import flatten  # noqa: E402
 
 CLASSES, LEARNING_RATE, MOMENTUM, DECAY, SMOOTHING = 1000, 0.01, 0.9, 8e-5, 0.1
@@ -66,8 +69,8 @@ class Ours:
     """The run's own programs."""
 
     def __init__(self, config, dataset):
-        self.run = run = train.setup(config, dataset)
-        self.program, _ = train.training_programs(run)
+        self.run = run = loop.setup(config, dataset)
+        self.program, _ = loop.training_programs(run)
         self.hypers, self.arrays = run.hypers(), memory.place(run.dataset.splits["train"], run.layout.mesh)
         self.states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
         self.ids = np.arange(config.batch_size, dtype=np.int32)
@@ -75,7 +78,7 @@ class Ours:
 
     def step(self, given=None):
         """Take a step; the loss."""
-        given = given or train.place_ids(self.run.layout, self.ids[None, None])
+        given = given or loop.place_ids(self.run.layout, self.ids[None, None])
         self.states = self.program(self.states, self.hypers, given, self.arrays)
         before, self.counted = self.counted, float(self.states[0].sums.loss[0])
         return (self.counted - before) / len(self.ids)
@@ -88,11 +91,12 @@ class Ours:
     def operations(self):
         """Floating-point operations of a picture's forward pass."""
         given = mesh.put(self.run.layout.mesh, mesh.ROWS, self.ids)
-        return self.run.evaluator.prediction.lower(self.states[0], given, self.arrays).cost_analysis()["flops"] / len(self.ids)
+        program = self.run.evaluator.prediction.lower(self.states[0], given, self.arrays)
+        return program.cost_analysis()["flops"] / len(self.ids)
 
     def waiting(self):
         """The share of the time that the steps of a run wait for their batches; its first batch is not counted."""
-        batches = iter(train.batches(self.run, self.arrays, 0))
+        batches = iter(loop.batches(self.run, self.arrays, 0))
         self.step(next(batches)[1])
         waited, start = 0.0, time.perf_counter()
         while True:
@@ -119,15 +123,18 @@ class Theirs:
         self.torch, self.device = torch, "cpu" if ON_CPU else "cuda"
         torch.set_num_threads(flags.cores or len(os.sched_getaffinity(0)))
         network = timm.create_model("inception_v4", pretrained=False, num_classes=CLASSES)
-        tensors = {import_timm.timm_name(path.split("/")): torch.tensor(np.asarray(x).transpose(3, 2, 0, 1) if x.ndim == 4 else x.T)
+        theirs = lambda x: torch.tensor(np.asarray(x).transpose(3, 2, 0, 1) if x.ndim == 4 else x.T)
+        tensors = {import_timm.timm_name(path.split("/")): theirs(x)
                    for tree in (state.params, state.stats) for path, x in flatten(tree).items()}
         missing, unused = network.load_state_dict(tensors, strict=False)
         assert not unused and all(name.endswith("num_batches_tracked") for name in missing), (missing, unused)
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.forward = self.network if ON_CPU else torch.compile(self.network)
-        self.images = torch.tensor(images / np.float32(127.5) - 1).permute(0, 3, 1, 2).to(self.device, memory_format=torch.channels_last)
+        self.images = torch.tensor(images / np.float32(127.5) - 1).permute(0, 3, 1, 2)
+        self.images = self.images.to(self.device, memory_format=torch.channels_last)
         self.labels = torch.tensor(labels).long().to(self.device)
-        self.optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
+        self.optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True,
+                                         weight_decay=DECAY)
 
     def logits(self):
         with self.torch.autocast(self.device, self.torch.bfloat16, enabled=not ON_CPU):
@@ -170,9 +177,10 @@ def main():
     except ModuleNotFoundError as error:
         print(f"timm is left out: {error}")
     works = {"inference": "predict", "training": "step"}
-    said = {name: {work: getattr(network, method)() for work, method in works.items()} for name, network in networks.items()}
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores, batch {flags.batch}, "
-          f"{flags.size} x {flags.size}; mean logit and first loss: {said}", flush=True)
+    said = {name: {work: getattr(network, method)() for work, method in works.items()}
+            for name, network in networks.items()}
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores, batch "
+          f"{flags.batch}, {flags.size} x {flags.size}; mean logit and first loss: {said}", flush=True)
     # Batch norm makes much of the little that tells pictures of noise apart, and of rounding too.
     assert all(np.ptp([of[work] for of in said.values()]) < 0.02 for work in works), "the networks differ"
     times = {(work, name): [] for work in works for name in networks}

@@ -1,12 +1,15 @@
-"""Pictures a second of one core's time: decode a JPEG, take a random crop, resize it to 299x299; decoders in turns, the same crops.
+"""Pictures a second of one core's time: decode a JPEG, take a random crop, resize it to 299x299; decoders in turns, the
+same crops.
 
     PYTHONPATH=. python benchmarks/input.py FOLDER_OF_JPEGS [--seconds 5] [--repetitions 5] [--pictures 20000]
 
-Pillow and OpenCV decode the whole picture, TensorFlow (`tf.io.decode_and_crop_jpeg`) the crop, ours (`data.pictures.jpeg`) down to the
-crop's last row. TensorFlow's own resizing is slow, so its decoder is also timed with OpenCV's. What is not installed is left out, and
-said. Median of the repetitions, by the processor time of this process, so that other work on the machine matters less.
+Pillow and OpenCV decode the whole picture, TensorFlow (`tf.io.decode_and_crop_jpeg`) the crop, ours
+(`data.pictures.jpeg`) down to the crop's last row. TensorFlow's own resizing is slow, so its decoder is also timed with
+OpenCV's. What is not installed is left out, and said. Median of the repetitions, by the processor time of this process,
+so that other work on the machine matters less.
 
-Then so many pictures are decoded in batches by all threads, as a run does, and the process's resident memory is printed on the way.
+Then so many pictures are decoded in batches by all threads, as a run does, and the process's resident memory is printed
+on the way.
 """
 import argparse
 import functools
@@ -30,7 +33,8 @@ SIZE, AREA, ASPECT, BATCH = 299, (0.05, 1.0), (0.75, 1.33), 64
 def pillow(jpeg, box):
     picture = Image.open(io.BytesIO(jpeg)).convert("RGB")
     top, left, rows, columns = box(*picture.size[::-1])
-    return np.asarray(picture.crop((left, top, left + columns, top + rows)).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    return np.asarray(picture.crop((left, top, left + columns, top + rows)).resize((SIZE, SIZE),
+                                                                                   Image.Resampling.BILINEAR))
 
 
 def opencv(jpeg, box):
@@ -63,7 +67,8 @@ def rate(decode, jpegs, seconds):
     done, start = 0, time.process_time()
     while time.process_time() - start < seconds:
         number = done % len(jpegs)
-        decode(jpegs[number], functools.partial(random_box, AREA, ASPECT, stream.generator(0, done // len(jpegs), number)))
+        decode(jpegs[number],
+               functools.partial(random_box, AREA, ASPECT, stream.generator(0, done // len(jpegs), number)))
         done += 1
     return done / (time.process_time() - start)
 
@@ -81,7 +86,8 @@ def compare(jpegs, seconds, repetitions):
     print(f"{len(jpegs)} pictures, load {os.getloadavg()[0]:.1f}, median of {repetitions} x {seconds:g} s")
     print("|decoder|images per second of a core|ls_jax / it|\n|---|---|---|")
     for name, found in rates.items():
-        print(f"|{name}|{statistics.median(found):.0f}|{statistics.median(rates['ls_jax']) / statistics.median(found):.2f}|")
+        median = statistics.median(found)
+        print(f"|{name}|{median:.0f}|{statistics.median(rates['ls_jax']) / median:.2f}|")
 
 
 class Records:
@@ -113,7 +119,8 @@ def main():
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=20_000)
     arguments = parser.parse_args()
-    jpegs = [path.read_bytes() for path in sorted(arguments.folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg")]
+    jpegs = [path.read_bytes() for path in sorted(arguments.folder.iterdir())
+             if path.suffix.lower() in (".jpg", ".jpeg")]
     cv2.setNumThreads(1)
     if hasattr(os, "sched_setaffinity"):
         cores = os.sched_getaffinity(0)

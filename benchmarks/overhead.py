@@ -2,7 +2,8 @@
 
     PYTHONPATH=. python benchmarks/overhead.py --config=configs/cifar10_resnet56.py --repetitions 12
 
-"bare" is the sweep's step on fixed example ids, already on the device, without augmentation. "whole" is the loop's body as it
+"bare" is the sweep's step on fixed example ids, already on the device, without augmentation. "whole" is the loop's body
+as it
 runs: order the examples, send their ids, step with augmentation and normalisation, tell the progress, and, every
 `log.every` steps, fetch and write the metrics (its time is spread over those steps). Taken in turns on random pictures.
 """
@@ -23,7 +24,7 @@ from ls_jax import data  # noqa: E402
 from ls_jax.data import memory, order  # noqa: E402
 from ls_jax.devices import mesh  # noqa: E402
 from ls_jax.devices.layout import over_mesh  # noqa: E402
-from ls_jax.training import loop as train  # noqa: E402
+from ls_jax.training import loop  # noqa: E402
 from ls_jax.workdir import log  # noqa: E402
 
 
@@ -31,15 +32,17 @@ class Loop:
     """One member's loop body."""
 
     def __init__(self, config, split):
-        dataset = data.Dataset("random", tuple(map(str, range(10))), {"train": split, "test": split, "validation": split})
-        self.config, self.run = config, train.setup(config, dataset)
-        self.step, self.reset = train.training_programs(self.run)
+        dataset = data.Dataset("random", tuple(map(str, range(10))),
+                               {"train": split, "test": split, "validation": split})
+        self.config, self.run = config, loop.setup(config, dataset)
+        self.step, self.reset = loop.training_programs(self.run)
         self.states = over_mesh(self.run.step.init, self.run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.run.hypers())
         self.hypers, self.arrays = self.run.hypers(), memory.place(split, self.run.layout.mesh)
         self.ids, self.taken = self.order(), 0
 
     def order(self, step=0):
-        return train.place_ids(self.run.layout, order.block(self.run.examples, self.config.batch_size, self.run.hyper["seed"], step, 1))
+        return loop.place_ids(self.run.layout,
+                               order.block(self.run.examples, self.config.batch_size, self.run.hyper["seed"], step, 1))
 
     def bare(self):
         self.states = self.step(self.states, self.hypers, self.ids, self.arrays)
@@ -52,7 +55,7 @@ class Loop:
         jax.block_until_ready(self.states)
 
     def write(self, logs):
-        logs.write(train.train_rows(self.run, self.states, self.taken))
+        logs.write(loop.train_rows(self.run, self.states, self.taken))
         self.states = self.reset(self.states)
         jax.block_until_ready(self.states)
 
@@ -74,7 +77,8 @@ def main():
     plain.sweep.update(config.sweep)
     plain.data.augment, plain.data.normalize = "none", "unit"
     rng = np.random.default_rng(0)
-    split = data.Split(rng.integers(0, 256, (40_000, 32, 32, 3), np.uint8), rng.integers(0, 10, 40_000).astype(np.int32))
+    split = data.Split(rng.integers(0, 256, (40_000, 32, 32, 3), np.uint8),
+                       rng.integers(0, 10, 40_000).astype(np.int32))
     bare, whole = Loop(plain, split), Loop(config, split)
     times = {"bare": [], "whole": [], "write": []}
     with tempfile.TemporaryDirectory() as workdir, log.Logs(workdir, whole.run) as logs:
@@ -85,8 +89,8 @@ def main():
             times["write"].append(seconds(whole.write, logs))
     median = {name: statistics.median(values) for name, values in times.items()}
     total = median["whole"] + median["write"] / config.log.every
-    print(f"{arguments.config}, batch {config.batch_size}, {jax.devices()[0].device_kind}, jax {jax.__version__}: milliseconds, median "
-          f"of {arguments.repetitions} in turns (minimum)")
+    print(f"{arguments.config}, batch {config.batch_size}, {jax.devices()[0].device_kind}, jax {jax.__version__}: "
+          f"milliseconds, median of {arguments.repetitions} in turns (minimum)")
     for name, values in times.items():
         print(f"{name:6} {1e3 * median[name]:9.2f} ({1e3 * min(values):9.2f})")
     print(f"overhead of order, augmentation and logging: {100 * (total / median['bare'] - 1):+.1f} % of the bare step "

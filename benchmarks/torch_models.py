@@ -1,4 +1,5 @@
-"""The same networks written independently in PyTorch, for tests and benchmarks: NCHW, attributes named as in ls_jax.models."""
+"""The same networks written independently in PyTorch, for tests and benchmarks: NCHW, attributes named as in
+ls_jax.models."""
 
 import numpy as np
 import torch
@@ -110,23 +111,47 @@ class ResNet(nn.Module):
         return self.head(x), x
 
 
-MODELS = {"mlp": MLP, "alexnet": AlexNet, "resnet": ResNet}
+class FastNet(nn.Module):
+    """The speed record's network for CIFAR-10; its features are divided by their number."""
+
+    def __init__(self, num_classes, image_shape, widths=(64, 256, 256)):
+        super().__init__()
+        inputs = 8 * image_shape[-1]
+        self.whiten = nn.Conv2d(image_shape[-1], inputs, 2)
+        self.whiten.weight.requires_grad_(False)
+        self.blocks = len(widths)
+        for layer, outputs in enumerate([width for width in widths for _ in range(2)], 1):
+            self.add_module(f"conv{layer}", nn.Conv2d(inputs, outputs, 3, padding="same", bias=False))
+            self.add_module(f"norm{layer}", nn.BatchNorm2d(outputs, momentum=0.4))
+            inputs = outputs
+        self.head = nn.Linear(inputs, num_classes, bias=False)
+
+    def forward(self, x):
+        x = F.gelu(self.whiten(x))
+        for layer in range(1, 2 * self.blocks + 1):
+            x = getattr(self, f"conv{layer}")(x)
+            x = F.max_pool2d(x, 2) if layer % 2 else x
+            x = F.gelu(getattr(self, f"norm{layer}")(x))
+        x = x.amax((2, 3)) / x.shape[1]
+        return self.head(x), x
+
+
+MODELS = {"mlp": MLP, "alexnet": AlexNet, "resnet": ResNet, "fastnet": FastNet}
 
 
 @torch.no_grad()
 def port(module: nn.Module, params: dict, stats: dict) -> nn.Module:
     """Copies the pure dicts of an ls_jax model into its twin; returns the twin."""
+    targets = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
     for name, child in module.named_children():
-        if name in params and "kernel" in params[name]:
-            kernel = torch.tensor(np.asarray(params[name]["kernel"]))
-            child.weight.copy_(kernel.T if kernel.ndim == 2 else kernel.permute(3, 2, 0, 1))
-            if "bias" in params[name]:
-                child.bias.copy_(torch.tensor(np.asarray(params[name]["bias"])))
-        elif name in params and "scale" in params[name]:
-            child.weight.copy_(torch.tensor(np.asarray(params[name]["scale"])))
-            child.bias.copy_(torch.tensor(np.asarray(params[name]["bias"])))
-            child.running_mean.copy_(torch.tensor(np.asarray(stats[name]["mean"])))
-            child.running_var.copy_(torch.tensor(np.asarray(stats[name]["var"])))
-        elif name in params:
+        arrays = params.get(name, {}) | stats.get(name, {})  # fixed filters are statistics
+        if any(isinstance(array, dict) for array in arrays.values()):
             port(child, params[name], stats.get(name, {}))
+            continue
+        for kind, array in arrays.items():
+            array = torch.tensor(np.asarray(array))
+            if kind == "kernel":
+                child.weight.copy_(array.T if array.ndim == 2 else array.permute(3, 2, 0, 1))
+            else:
+                getattr(child, targets[kind]).copy_(array)
     return module

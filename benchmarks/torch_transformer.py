@@ -1,4 +1,5 @@
-"""The Transformer in PyTorch's own layers, for tests and benchmarks: batch first, norms first, weights ported from ls_jax."""
+"""The Transformer in PyTorch's own layers, for tests and benchmarks: batch first, norms first, weights ported from
+ls_jax."""
 
 import math
 
@@ -8,13 +9,16 @@ from torch import nn
 
 
 class Transformer(nn.Module):
-    """`nn.TransformerEncoder` and `nn.TransformerDecoder` over one embedding; takes the fields of `Tokens` as tensors."""
+    """`nn.TransformerEncoder` and `nn.TransformerDecoder` over one embedding; takes the fields of `Tokens` as
+    tensors."""
 
     def __init__(self, vocabulary, layers=6, width=512, feed_forward=2048, heads=8, dropout=0.1):
         super().__init__()
-        options = dict(dim_feedforward=feed_forward, dropout=dropout, layer_norm_eps=1e-6, batch_first=True, norm_first=True)
+        options = dict(dim_feedforward=feed_forward, dropout=dropout, layer_norm_eps=1e-6, batch_first=True,
+                       norm_first=True)
         norms = [nn.LayerNorm(width, eps=1e-6) for _ in range(2)]
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(width, heads, **options), layers, norms[0], False)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(width, heads, **options), layers,
+                                             norms[0], False)
         self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(width, heads, **options), layers, norms[1])
         self.embedding = nn.Embedding(vocabulary, width)
         self.drop, self.width, self.heads = nn.Dropout(dropout), width, heads
@@ -26,16 +30,19 @@ class Transformer(nn.Module):
         half = self.width // 2
         scales = torch.exp(-math.log(1e4) / max(half - 1, 1) * torch.arange(half))
         angles = positions[..., None] * scales
-        vectors = self.embedding(ids) * (ids != 0)[..., None] * self.width**0.5  # padding's is zero, its output weights are not
+        # padding's is zero, its output weights are not
+        vectors = self.embedding(ids) * (ids != 0)[..., None] * self.width**0.5
         return self.drop(vectors + torch.cat([angles.sin(), angles.cos()], -1))
 
     def hidden_from(self, queries, keys):
-        """The keys of other sentences, as attention wants them; padding sees everything, since seeing nothing is NaN."""
+        """The keys of other sentences, as attention wants them; padding sees everything, since seeing nothing is
+        NaN."""
         mask = (queries[:, :, None] != keys[:, None]) & (queries > 0)[:, :, None]
         return mask.repeat_interleave(self.heads, 0)
 
     def forward(self, source, source_segments, source_positions, target, target_segments, target_positions):
-        memory = self.encoder(self.embed(source, source_positions), mask=self.hidden_from(source_segments, source_segments))
+        memory = self.encoder(self.embed(source, source_positions),
+                              mask=self.hidden_from(source_segments, source_segments))
         later = torch.ones(target.shape[1], target.shape[1], dtype=torch.bool).triu(1)
         features = self.decoder(self.embed(target, target_positions), memory,
                                 tgt_mask=self.hidden_from(target_segments, target_segments) | later,
@@ -44,7 +51,8 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def beam_search(self, source, limits, beams, alpha=0.6):
-        """The best hypothesis [sentences, most tokens] of each source; tensor2tensor's rules, a cache that grows and is reordered."""
+        """The best hypothesis [sentences, most tokens] of each source; tensor2tensor's rules, a cache that grows and is
+        reordered."""
         rows, present = len(source), source > 0
         positions = torch.arange(source.shape[1]).expand_as(source)
         memory = self.encoder(self.embed(source, positions), src_key_padding_mask=~present)

@@ -2,13 +2,14 @@
 
     PYTHONPATH=. python benchmarks/train_step.py --models mlp,alexnet,resnet --repetitions 15 --members 4
 
-One step is forward, smoothed cross-entropy, backward, SGD with Nesterov momentum and weight decay. ls_jax runs the step that it
-trains with (gather by example id, metrics and divergence check included); "plain JAX" is the same network in the step that a script
-of a few lines would have, without any of that; PyTorch runs eagerly, convolutions in channels_last. Neither reads data. A ratio above
-1 means that ls_jax is faster. --members also times a sweep of so many, per member and relative to a solo step, for each strategy of
-`config.members`. Without PyTorch it is left out.
+One step is forward, smoothed cross-entropy, backward, SGD with Nesterov momentum and weight decay. ls_jax runs the step
+that it trains with (gather by example id, metrics and divergence check included); "plain JAX" is the same network in
+the step that a script of a few lines would have, without any of that; PyTorch runs eagerly, convolutions in
+channels_last. Neither reads data. A ratio above 1 means that ls_jax is faster. --members also times a sweep of so many,
+per member and relative to a solo step, for each strategy of `config.members`. Without PyTorch it is left out.
 
-What bounds the MLP (two cores of an AMD EPYC): its products alone take 8 ms at the speed of either library, of the 12 to 13 of a step.
+What bounds the MLP (two cores of an AMD EPYC): its products alone take 8 ms at the speed of either library, of the 12
+to 13 of a step.
 """
 import argparse
 import re
@@ -38,9 +39,8 @@ from ls_jax import data  # noqa: E402
 from ls_jax.data import memory  # noqa: E402
 from ls_jax.devices import mesh  # noqa: E402
 from ls_jax.devices.layout import over_mesh  # noqa: E402
-from ls_jax.training import loop as train  # noqa: E402
+from ls_jax.training import loop, sweep  # noqa: E402
 from ls_jax.training import step as steps_module  # noqa: E402
-from ls_jax.training import sweep  # noqa: E402
 
 NETWORKS = {
     "mlp": ("mlp", {}, (28, 28, 1)),
@@ -48,7 +48,8 @@ NETWORKS = {
     "resnet": ("resnet", dict(style="he", widths=(16, 32, 64), blocks=9), (32, 32, 3)),
     "resnet-t2t": ("resnet", dict(style="tensor2tensor", widths=(32, 64, 128), blocks=9), (32, 32, 3)),
 }
-TURN = 1.0  # seconds: shorter ones see a small network's first steps after the pause, a fifth slower than those of a run
+# seconds: shorter ones see a small network's first steps after the pause, a fifth slower than those of a run
+TURN = 1.0
 LEARNING_RATE, MOMENTUM, DECAY, SMOOTHING, CLASSES = 0.01, 0.9, 1e-4, 0.1, 10
 
 
@@ -60,15 +61,16 @@ class Ours:
         config.batch_size = len(labels)
         config.model = dict(name=name, **fields)
         config.members = strategy
-        config.sweep.update(alpha=(SMOOTHING,), seed=tuple(range(members)), learning_rate=(LEARNING_RATE,), weight_decay=(DECAY,))
+        config.sweep.update(alpha=(SMOOTHING,), seed=tuple(range(members)), learning_rate=(LEARNING_RATE,),
+                            weight_decay=(DECAY,))
         config.optimizer.update(momentum=MOMENTUM, momentum_form="nesterov", decay_norm=True)
         split = data.Split(images, labels)
         dataset = data.Dataset("random", tuple(map(str, range(CLASSES))), {"train": split, "test": split})
-        run = train.setup(config, dataset)
+        run = loop.setup(config, dataset)
         self.layout, self.hypers, self.counted = run.layout, run.hypers(), 0.0
-        self.program, _ = train.training_programs(run)
+        self.program, _ = loop.training_programs(run)
         self.states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
-        self.ids = train.place_ids(run.layout, np.tile(np.arange(len(labels), dtype=np.int32), (members, 1, 1)))
+        self.ids = loop.place_ids(run.layout, np.tile(np.arange(len(labels), dtype=np.int32), (members, 1, 1)))
         self.arrays = memory.place(split, run.layout.mesh)
 
     def member(self):
@@ -88,7 +90,7 @@ def plain_step(name, fields, shape, weights, images, labels):
     """A closure that takes one jitted, donated step of JAX and optax from the same weights, and returns the loss."""
     config = configs.default()
     config.model = dict(name=name, **fields)
-    graphdef, _ = steps_module.network(config, CLASSES, shape, None)
+    graphdef, _ = steps_module.build_network(config, CLASSES, shape, None)
     optimizer = optax.chain(optax.add_decayed_weights(DECAY), optax.sgd(LEARNING_RATE, MOMENTUM, nesterov=True))
     targets = optax.smooth_labels(jax.nn.one_hot(labels, CLASSES), SMOOTHING)
     inputs = jax.numpy.asarray(images / np.float32(255))
@@ -117,7 +119,8 @@ def torch_step(name, fields, shape, weights, images, labels):
     """A closure that takes one eager PyTorch step from the ported weights and returns the loss."""
     twin = torch_models.port(torch_models.MODELS[name](CLASSES, shape, **fields), *weights)
     twin = twin.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(twin.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True,
+                                weight_decay=DECAY)
     images = torch.tensor(images / np.float32(255)).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     labels = torch.tensor(labels).long()
 
@@ -132,10 +135,11 @@ def torch_step(name, fields, shape, weights, images, labels):
 
 
 def interleaved(steps: dict, repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each repetition of each step, taken in turns, to and fro, after two warm-up calls whose losses must agree.
+    """Seconds of each repetition of each step, taken in turns, to and fro, after two warm-up calls whose losses must
+    agree.
 
-    A turn is a pause, since PyTorch's idle OpenMP threads spin on for 0.2 seconds, an untimed step, and timed ones, five or more,
-    until TURN is over.
+    A turn is a pause, since PyTorch's idle OpenMP threads spin on for 0.2 seconds, an untimed step, and timed ones,
+    five or more, until TURN is over.
     """
     losses = {name: [step(), step()][1] for name, step in steps.items()}
     if max(losses.values()) - min(losses.values()) > 2e-3:
@@ -166,7 +170,8 @@ def main():
             subprocess.run([sys.executable, *sys.argv, f"--models={network}"], check=True)
         return
     version = f"torch {torch.__version__}" if torch else "no torch"
-    print(f"jax {jax.__version__}, {version}, {jax.devices()[0].device_kind}, batch {flags.batch}, milliseconds: median (minimum)")
+    print(f"jax {jax.__version__}, {version}, {jax.devices()[0].device_kind}, batch {flags.batch}, milliseconds: "
+          "median (minimum)")
     rng = np.random.default_rng(0)
     for network in flags.models.split(","):
         name, fields, shape = NETWORKS[network]
@@ -185,11 +190,14 @@ def main():
         print(f"{network:11s} {'   '.join(cells + ratios)}", flush=True)
         if flags.members:
             sweeps = {strategy: Ours(name, fields, images, labels, flags.members, strategy)
-                      for strategy in (("unroll", "vmap") if name == "mlp" or jax.default_backend() != "cpu" else ("unroll",))}
-            seconds = interleaved({"solo": Ours(name, fields, images, labels), **sweeps}, max(3, flags.repetitions // 3))
+                      for strategy in (("unroll", "vmap") if name == "mlp"
+                                       or jax.default_backend() != "cpu" else ("unroll",))}
+            seconds = interleaved({"solo": Ours(name, fields, images, labels), **sweeps},
+                                  max(3, flags.repetitions // 3))
             solo = statistics.median(seconds.pop("solo"))
             cost = {key: statistics.median(values) / flags.members / solo for key, values in seconds.items()}
-            print(f"  a sweep of {flags.members}, per member, solo = 1: " + ", ".join(f"{k} {v:.2f}" for k, v in cost.items()), flush=True)
+            print(f"  a sweep of {flags.members}, per member, solo = 1: "
+                  + ", ".join(f"{k} {v:.2f}" for k, v in cost.items()), flush=True)
 
 
 if __name__ == "__main__":

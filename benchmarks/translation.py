@@ -1,13 +1,14 @@
-"""Training tokens and translated sentences per second: ls_jax beside PyTorch, same sizes, weights and sentences, taken in turns.
+"""Training tokens and translated sentences per second: ls_jax beside PyTorch, same sizes, weights and sentences, taken
+in turns.
 
     PYTHONPATH=. python benchmarks/translation.py --repetitions 9
 
-Sentences are random tokens of Multi30k's lengths. A training step is forward, smoothed cross-entropy, backward and Adam, with
-dropout, on packed rows; ls_jax runs the step that it trains with, PyTorch `nn.TransformerEncoder` and `nn.TransformerDecoder`,
-eagerly, and its fused Adam; only tokens that are no padding are counted, those of the target. Decoding is beam search by the
-same rules; PyTorch has a cache that grows and is reordered at each step. Where END is made impossible a translation goes to its
-limit, which is here its source's length, so both take the same steps, and must find the same. A ratio above 1 means that ls_jax
-is faster.
+Sentences are random tokens of Multi30k's lengths. A training step is forward, smoothed cross-entropy, backward and
+Adam, with dropout, on packed rows; ls_jax runs the step that it trains with, PyTorch `nn.TransformerEncoder` and
+`nn.TransformerDecoder`, eagerly, and its fused Adam; only tokens that are no padding are counted, those of the target.
+Decoding is beam search by the same rules; PyTorch has a cache that grows and is reordered at each step. Where END is
+made impossible a translation goes to its limit, which is here its source's length, so both take the same steps, and
+must find the same. A ratio above 1 means that ls_jax is faster.
 """
 import argparse
 import os
@@ -33,8 +34,7 @@ from ls_jax.data.text.tokens import END  # noqa: E402
 from ls_jax.devices import mesh  # noqa: E402
 from ls_jax.devices.layout import over_mesh  # noqa: E402
 from ls_jax.models import decoding  # noqa: E402
-from ls_jax.training import loop as train  # noqa: E402
-from ls_jax.training import sweep  # noqa: E402
+from ls_jax.training import loop, sweep  # noqa: E402
 
 SIZES = {
     "multi30k": (8000, dict(layers=3, width=256, feed_forward=1024, heads=4)),
@@ -55,11 +55,11 @@ class Ours:
         config.optimizer.update(momentum_form="adam")
         config.evaluate.batch_size = split.labels.size
         dataset = data.Dataset("random", tuple(map(str, range(vocabulary))), {"train": split, "test": split})
-        run = train.setup(config, dataset)
+        run = loop.setup(config, dataset)
         self.layout, self.hypers, self.counted = run.layout, run.hypers(), np.zeros(2)
-        self.program, _ = train.training_programs(run)
+        self.program, _ = loop.training_programs(run)
         self.states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
-        self.ids = train.place_ids(run.layout, np.arange(len(split), dtype=np.int32)[None, None])
+        self.ids = loop.place_ids(run.layout, np.arange(len(split), dtype=np.int32)[None, None])
         self.arrays = memory.place(split, run.layout.mesh)
 
     def params(self):
@@ -78,13 +78,15 @@ class Ours:
 def torch_step(vocabulary, sizes, params, split):
     """A closure that takes one eager PyTorch step from the ported weights and returns the loss."""
     twin = torch_transformer.port(torch_transformer.Transformer(vocabulary, **sizes, dropout=DROPOUT), params).train()
-    optimizer = torch.optim.Adam([x for x in twin.parameters() if x.requires_grad], lr=RATE, betas=(0.9, 0.997), eps=1e-9, fused=True)
+    optimizer = torch.optim.Adam([x for x in twin.parameters() if x.requires_grad], lr=RATE, betas=(0.9, 0.997),
+                                 eps=1e-9, fused=True)
     tokens, labels = [torch.tensor(x).long() for x in split.inputs], torch.tensor(split.labels).long()
 
     def step():
         optimizer.zero_grad(set_to_none=True)
         logits, _ = twin(*tokens)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=0, label_smoothing=SMOOTHING)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=0,
+                                                 label_smoothing=SMOOTHING)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -93,7 +95,8 @@ def torch_step(vocabulary, sizes, params, split):
 
 
 def interleaved(steps, repetitions):
-    """Seconds of each repetition of each step, taken in turns; a pause before each, since PyTorch's idle threads spin on."""
+    """Seconds of each repetition of each step, taken in turns; a pause before each, since PyTorch's idle threads spin
+    on."""
     seconds = {name: [] for name in steps}
     for _ in range(repetitions):
         for name, step in steps.items():
@@ -107,7 +110,8 @@ def interleaved(steps, repetitions):
 def report(what, seconds, units, unit):
     rates = {name: units / statistics.median(values) for name, values in seconds.items()}
     cells = [f"{name} {rates[name]:9,.0f} ({units / min(values):9,.0f})" for name, values in seconds.items()]
-    print(f"{what:28s} {unit}: {'   '.join(cells)}   ls_jax/PyTorch {rates['ls_jax'] / rates['PyTorch']:.2f}", flush=True)
+    print(f"{what:28s} {unit}: {'   '.join(cells)}   ls_jax/PyTorch {rates['ls_jax'] / rates['PyTorch']:.2f}",
+          flush=True)
 
 
 def training(vocabulary, sizes, rows, repetitions):
@@ -130,7 +134,8 @@ def without_end(params):
     embedding = np.array(params["embedding"])
     embedding[END] = 0
     embedding[END, 0] = -100
-    return params | {"embedding": embedding, "decoder_norm": norm | {"bias": norm["bias"] + 100 * (np.arange(len(norm["bias"])) == 0)}}
+    return params | {"embedding": embedding,
+                     "decoder_norm": norm | {"bias": norm["bias"] + 100 * (np.arange(len(norm["bias"])) == 0)}}
 
 
 def translating(vocabulary, sizes, count, beams, repetitions):
@@ -163,14 +168,16 @@ def main():
     parser.add_argument("--sentences", type=int, default=64, help="translated together")
     parser.add_argument("--beams", type=int, default=4)
     parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of PyTorch; JAX takes all cores")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),
+                        help="threads of PyTorch; JAX takes all cores")
     parser.add_argument("--only", choices=("training", "decoding"))
     flags = parser.parse_args()
     if jax.default_backend() != "cpu":
         raise SystemExit("PyTorch runs on the CPU here, so JAX must too: set JAX_PLATFORMS=cpu")
     torch.set_num_threads(flags.threads)
     vocabulary, sizes = SIZES[flags.sizes]
-    print(f"jax {jax.__version__}, torch {torch.__version__}, {jax.devices()[0].device_kind}, {flags.sizes}: median (best)")
+    print(f"jax {jax.__version__}, torch {torch.__version__}, {jax.devices()[0].device_kind}, {flags.sizes}: median "
+          "(best)")
     if flags.only != "decoding":
         training(vocabulary, sizes, flags.rows, flags.repetitions)
     if flags.only != "training":

@@ -1,14 +1,15 @@
-"""Distillation on CIFAR-10, ResNet-56 to "AlexNet" (the paper's Figure 5): teachers over smoothings, students over T and α.
+"""Distillation on CIFAR-10, ResNet-56 to "AlexNet" (the paper's Figure 5): teachers over α, students over T and α.
 
     python -m ls_jax.main --config=configs/cifar10_distill.py --workdir=runs/cifar10_distill --config.data.dir=TFDS_DIR
 
-Students, 5 seeds each: the baseline with smoothing; of the hard teacher at T = 1 ... 16; of each smoothed teacher at T = 1. β = 1 and
-the student's temperature 1. `:grid` adds what the paper never ran: every smoothed teacher at every T, and the hard teacher's control,
-whose wrong classes are equally likely. The recipes are those of configs/cifar10_resnet56.py and configs/cifar10_alexnet.py, but both
-networks see the ResNet's 32 × 32 crops: what the AlexNet saw in Figure 5 is not stated.
+There are 5 seeds of each student: the baseline without a teacher, over α; students of the unsmoothed teacher at T = 1
+... 16; students of each smoothed teacher at T = 1. β = 1, and the student's temperature is 1. `:grid` adds what the
+paper does not have: every smoothed teacher at every T, and a control in which all wrong classes are equally likely. The
+recipes are those of configs/cifar10_resnet56.py and configs/cifar10_alexnet.py, but both networks see the ResNet's
+32 × 32 crops: the paper does not state the AlexNet's input in Figure 5.
 
-`:short` is for two CPU cores, about five hours (estimated, not yet run): 24 × 24 crops (as the replication), He et al.'s widths with one
-block a group, 6 epochs, 3 seeds, fewer α and T, and the grid. `:smoke` takes seconds.
+`:short` is for two CPU cores, about five hours (estimated, not yet run): 24 × 24 crops (as the replication), He et
+al.'s widths with one block a group, 6 epochs, 3 seeds, fewer α and T, and the grid. `:smoke` takes seconds.
 """
 import pathlib
 
@@ -23,7 +24,8 @@ def get_config(variant: str = ""):
     recipe = variant if variant in ("smoke", "short") else ""
     alphas, temperatures = {"": (ALPHAS, TEMPERATURES), "short": ((0.0, 0.3, 0.6), (1.0, 2.0, 4.0, 8.0)),
                             "smoke": ((0.0, 0.3), (1.0, 4.0))}[recipe]
-    teacher, config = (configs.load(pathlib.Path(__file__).with_name(f"cifar10_{name}.py"), recipe) for name in ("resnet56", "alexnet"))
+    teacher, config = (configs.load(pathlib.Path(__file__).with_name(f"cifar10_{name}.py"), recipe)
+                       for name in ("resnet56", "alexnet"))
     config.data.augment = teacher.data.augment       # crop_flip, 32 x 32: the teacher sees what the student sees
     if variant == "short":
         config.data.augment = teacher.data.augment = "tutorial_crop_flip"

@@ -1,9 +1,9 @@
-"""Distillation on the embedded digits: Figure 5's curves and the α × T grid in small, in minutes on a laptop.
+"""Distillation on the embedded digits: Figure 5's curves and the α × T grid at small scale, in minutes on a laptop.
 
     python -m ls_jax.main --config=configs/digits_distill.py --workdir=runs/digits_distill
 
-Teachers of 2 × 128 units over three smoothings, students of 16 units; the images are not augmented, so the teachers' logits are
-computed once. `:smoke` takes seconds.
+The teachers have 2 × 128 units and three values of α, the students 16 units. The images are not augmented, so the
+teachers' logits are computed once. `:smoke` takes seconds.
 """
 import pathlib
 

@@ -1,12 +1,14 @@
-"""The α × T grid on Fashion-MNIST with fully-connected networks: what two CPU cores can run, with the paper's α and T.
+"""The α × T grid on Fashion-MNIST with fully-connected networks: the paper's α and T on two CPU cores.
 
-    python -m ls_jax.main --config=configs/fashion_mnist_distill.py --workdir=runs/fashion_distill --config.data.dir=TFDS_DIR
+    python -m ls_jax.main --config=configs/fashion_mnist_distill.py --workdir=runs/fashion_distill \\
+        --config.data.dir=TFDS_DIR
 
-The teachers are the paper's MNIST network (2 × 1200 units), the students a small one (2 × 100 units), both without augmentation, so the
-teachers' logits are computed once; with shifts of up to 2 pixels teachers of so few epochs are no better than their students. Every
-smoothed and hard teacher at every T, the control without dark knowledge, and the baseline. 20 epochs, 5 seeds:
-with 3 of them, and teachers in bfloat16, 124 minutes on two cores of an AMD EPYC that other work shared (results/fashion_mnist_distill).
-`:short` is 5 epochs and 3 seeds, some 25 minutes. `:smoke` takes seconds.
+The teachers are the paper's MNIST network (2 × 1200 units), the students a small one (2 × 100 units). Neither is
+augmented, so the teachers' logits are computed once; with shifts of up to 2 pixels and so few epochs the teachers are
+no better than their students. It has every unsmoothed and smoothed teacher at every T, the control without dark
+knowledge, and the baseline, with 20 epochs and 5 seeds. With 3 seeds, and teachers in bfloat16, it took 124 minutes on
+two shared cores of an AMD EPYC (results/fashion_mnist_distill). `:short` is 5 epochs and 3 seeds, some 25 minutes.
+`:smoke` takes seconds.
 """
 import pathlib
 

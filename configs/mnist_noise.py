@@ -1,14 +1,14 @@
-"""Smoothing against wrong labels (Lukasik et al. 2020): the paper's MNIST network on training labels of which 40 % are wrong.
+"""Smoothing against wrong labels (Lukasik et al. 2020): the paper's MNIST network, 40 % of the training labels wrong.
 
     python -m ls_jax.main --config=configs/mnist_noise.py --workdir=runs/mnist_noise_40 --config.data.dir=TFDS_DIR
 
-For the grid rate × α run it at more rates, each in its own workdir, and let one report show them together:
+For a grid of rate × α run it at several rates, each in its own workdir, and write one report about all:
 
     python -m ls_jax.main --config=configs/mnist_noise.py --workdir=runs/mnist_noise_20 --config.data.label_noise=0.2
     python -m ls_jax.main --mode=report --workdir=runs/mnist_noise_20,runs/mnist_noise_40
 
-Test labels are right, training labels are not: training accuracy counts agreement with the wrong ones. Not yet run to its end.
-Probes for Fashion-MNIST tell what the features are good for otherwise. `:short` is 40 epochs of 10,000 examples and 3 seeds, `:smoke`
+The test labels are right. Training accuracy counts agreement with the wrong labels. Probes on Fashion-MNIST measure the
+transfer of the features. It has not been run to its end. `:short` is 40 epochs of 10,000 examples and 3 seeds, `:smoke`
 takes seconds.
 """
 import pathlib

@@ -1,13 +1,132 @@
-"""When does label smoothing help? Sweeps over smoothing and seeds, trained as one program, then studied.
+"""When does label smoothing help? A sweep over losses and seeds is trained as one program, then studied.
 
-    python -m ls_jax.main --config=configs/digits_mlp.py --workdir=runs/digits
+The command `ls_jax` and the functions here do the same:
 
-In a notebook or a program of your own call `ls_jax.setup()` first.
+    records = ls_jax.run(ls_jax.load_config("digits_mlp"), "runs/digits")
+
+`ls_jax.losses`, `ls_jax.models` and `ls_jax.studies` serve your own programs, which call `ls_jax.setup()` first
+(docs/library.md). Importing ls_jax imports neither JAX nor NumPy. Each name imports what it needs when it is used.
 """
+import importlib
+import pathlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from ls_jax.devices import cpu
-from ls_jax.devices.setup import setup
+from ls_jax.devices.setup import set_up_process
 from ls_jax.version import __version__
+
+if TYPE_CHECKING:
+    import ml_collections
+
+    from ls_jax.report.answer import Answer
+    from ls_jax.studies.common.records import Record
 
 cpu.be_safe()  # before anything computes: by default some versions of XLA:CPU return garbage
 
-__all__ = ["__version__", "setup"]
+LAZY = ("losses", "models", "studies")
+__all__ = ["__version__", "analyze", "answer", "load_config", "run", "setup", "write_report", *LAZY]
+
+
+def setup(network: str | None = None) -> None:
+    """Set this process up as a run does; call it before JAX's first array.
+
+    XLA_FLAGS gets the fastest value under which XLA:CPU computes right. The first test on a machine takes a few
+    seconds. Flags that the user has set stay, and a RuntimeWarning says if XLA computes wrong under them.
+
+    Args:
+        network: `config.model.name` of the network to train, whose speed decides among the right flags; None: any.
+    """
+    from ls_jax import models  # only now: it imports JAX, and `import ls_jax` must be fast
+
+    # A name that is unknown is refused where the config is checked.
+    set_up_process(models.cpu_fusion(network) if network in models.MODELS else None)
+
+
+def load_config(path: str | pathlib.Path, variant: str = "") -> "ml_collections.ConfigDict":
+    """The config of an experiment. Its fields are explained in `ls_jax.config.default`.
+
+    Args:
+        path: a config file, or the name of one in configs/, such as "digits_mlp".
+        variant: what follows the colon in --config=FILE:VARIANT, such as "smoke".
+
+    Raises:
+        UserError: there is no such file, or it has no such variant.
+    """
+    from ls_jax import config
+    return config.load(path, variant)
+
+
+def run(config: "ml_collections.ConfigDict", workdir: str | pathlib.Path) -> "list[Record]":
+    """Train, evaluate, study and report an experiment, or resume it: `--mode=run` from Python.
+
+    Args:
+        config: the experiment.
+        workdir: the run's directory, made if needed. It gets the checkpoints, predictions, results.json and
+            report.html.
+
+    Returns:
+        The records in results.json; in a job of several processes, process 0 has them and the others have none.
+
+    Raises:
+        UserError: the config is wrong, the data are missing, or the workdir holds another experiment.
+    """
+    setup(config.model.name)
+    from ls_jax.modes import experiment
+    return experiment.run(config, pathlib.Path(workdir))
+
+
+def analyze(file: str | pathlib.Path, workdir: str | pathlib.Path) -> pathlib.Path:
+    """Study the predictions of a network of any framework: `--mode=analyze` from Python.
+
+    Args:
+        file: an npz file with logits [N, K] and labels [N]; `ls_jax.modes.analyze` names the optional arrays.
+        workdir: gets results.json and report.html. It must hold no experiment.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        UserError: an array is missing or wrong, or the workdir holds an experiment.
+    """
+    from ls_jax.modes import analyze
+    return analyze.run(pathlib.Path(file), pathlib.Path(workdir))
+
+
+def answer(records: "Sequence[Record]") -> "Answer":
+    """Whether smoothing helped, in plain sentences with a recommendation: `print("\\n".join(answer(records).lines()))`.
+
+    Args:
+        records: of one run, as `run` returns them.
+    """
+    from ls_jax.report import answer as answers
+    return answers.of(records)
+
+
+def write_report(workdirs: str | pathlib.Path | Sequence[str | pathlib.Path]) -> pathlib.Path:
+    """Write the report again from the files of one workdir, or one report about several: `--mode=report` from Python.
+
+    Args:
+        workdirs: of runs or analyses.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        UserError: a workdir holds no results, or a damaged file.
+    """
+    from ls_jax import report
+    if isinstance(workdirs, str | pathlib.Path):
+        return report.write(pathlib.Path(workdirs))
+    return report.write([pathlib.Path(workdir) for workdir in workdirs])
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LAZY})

@@ -1,9 +1,9 @@
-"""`python -m ls_jax --config=configs/NAME.py --workdir=DIR`: the command `ls_jax`, and `python -m ls_jax.main`; --helpfull tells all."""
+"""The command `ls_jax`, also `python -m ls_jax --config=configs/NAME.py --workdir=DIR`; --helpfull lists all flags."""
 from ls_jax import signals
 
 
 def start() -> None:
-    """The command `ls_jax`: signals first, before what takes long to import."""
+    """Run the command `ls_jax`. Signals are handled first, before the slow imports."""
     signals.install()
     from ls_jax import main
     main.start()

@@ -1,9 +1,11 @@
-"""The fields of a config, with their defaults and meaning, and what is checked before anything runs.
+"""The fields of a config, their defaults and meaning, and the checks before anything runs.
 
-A file in configs/ starts from `default()` and sets what its experiment needs. Every field can be overridden on the
-command line (`--config.steps=1000 --config.sweep.alpha='(0.0, 0.1)'`). The fields of `config.model` are declared by each model, those
-of `config.data` that only some data can have by the sources that read them, and the section of a study by the study.
+A file in configs/ starts from `default()` and sets what its experiment needs. The command line can override every
+field (`--config.steps=1000 --config.sweep.alpha='(0.0, 0.1)'`). Each model declares the fields of `config.model`, each
+data source the fields of `config.data` that only it reads, and each study the fields of its own section.
 """
+import ast
+import collections
 import importlib.util
 import json
 import pathlib
@@ -21,14 +23,17 @@ from ls_jax.errors import UserError, did_you_mean
 from ls_jax.studies import registry
 from ls_jax.training import optim, students, sweep
 
-# What may differ when a run is resumed: where and how it runs, and what it writes beside the result.
-FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "evaluate.tokens")  # and studies' fields
+# A resumed run may change these: where and how it runs, and what it writes beside the result. Also the studies' fields.
+FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "evaluate.tokens")
+
+AT_LEAST_ONE = ("steps", "batch_size", "evaluate.batch_size", "evaluate.tokens", "log.every", "checkpoint.keep",
+                "micro_batches")
 
 CHOICES = {
     "loss.convention": losses.CONVENTIONS,
     "model.name": models.MODELS,
     "optimizer.schedule": (*optim.SCHEDULES, "rsqrt"),
-    "optimizer.momentum_form": ("heavy_ball", "nesterov", "averaged", "adam"),
+    "optimizer.momentum_form": ("heavy_ball", "nesterov", "averaged", "adam", "muon"),
     "data.augment": tuple(augment.AUGMENTATIONS),
     "data.normalize": tuple(augment.NORMALIZATIONS),
     "members": ("auto", *STRATEGIES),
@@ -41,151 +46,195 @@ def default() -> ml_collections.ConfigDict:
     """Every field with its default."""
     config = ml_collections.ConfigDict()
     config.steps = 1000                      # training steps
-    config.batch_size = 128                  # examples per step, over all devices; of text the target's tokens, padding included
+    config.batch_size = 128                  # examples per step, over all devices; text: target tokens, with padding
 
-    # Every combination is one member. Tuples, also of one value.
+    # Tuples of values. Every combination is a member of the sweep.
     config.sweep = ml_collections.ConfigDict(dict(
-        {name: placeholder(tuple) for name in losses.scalars()},  # of the losses' terms; None: off, and not compiled
+        # The scalars of the losses' terms. None: not swept, not compiled. NAME_end: the value at the end of training.
+        {name: placeholder(tuple) for name in losses.scalars()},
         seed=(0, 1, 2, 3, 4),                # initial weights, example order, augmentation, dropout
         learning_rate=(0.1,),
         weight_decay=(0.0,),                 # λ of λ/2 ||w||²
-        arms=placeholder(object),            # instead of the losses' tuples named settings: {"plain": {"alpha": 0.0}, ...}
-        baseline=placeholder(object),        # the arm's name, or settings, that differences are to; None: the losses' scalars off
+        arms=placeholder(object),            # named settings instead of the losses' tuples: {"plain": {"alpha": 0.0}}
+        baseline=placeholder(object),        # subtracted in differences: an arm's name, or settings; None: losses off
     ))
     config.sweep.alpha = (0.0, 0.1)          # label smoothing
 
     config.data = ml_collections.ConfigDict(dict(
-        name="digits",                       # digits, a TFDS name, folder:PATH, npz:PATH, or to translate text:PATH
-        dir=placeholder(str),                # TFDS data_dir, and where text:PATH is; None: TFDS's own, and here
-        holdout=0,                           # training examples held out as the split "validation", by a fixed permutation
-        train_examples=placeholder(int),     # keep only so many training examples
-        label_noise=placeholder(float),      # the share of training labels made wrong, by a fixed seed; None: none
+        name="digits",                       # digits, a TFDS name, folder:PATH, npz:PATH, or text:PATH (translation)
+        dir=placeholder(str),                # TFDS's data_dir, or the folder of text:PATH; None: TFDS's default, or "."
+        holdout=0,                           # training examples held out as "validation"; the same in every run
+        train_examples=placeholder(int),     # number of training examples to keep; None: all
+        label_noise=placeholder(float),      # fraction of training labels made wrong, from a fixed seed; None: none
         augment="none",
-        normalize="unit",                    # unit: [0, 1]; symmetric: [-1, 1]; standardize: zero mean, unit variance per image
-        **{name: field.initial() for name, field in sources.fields().items()},  # of some sources: see ls_jax/data/sources
+        flip_period=placeholder(int),        # steps of an epoch: every second one is mirrored; None: as `augment` does
+        normalize="unit",                    # unit: [0, 1]; symmetric: [-1, 1]; standardize: each image, mean 0, var. 1
+        **{name: field.initial() for name, field in sources.fields().items()},  # see ls_jax/data/sources
     ))
 
-    config.model = ml_collections.ConfigDict(dict(name="mlp"))  # and of the model's FIELDS those that are not at their defaults
+    config.model = ml_collections.ConfigDict(dict(name="mlp"))  # and those of its FIELDS that differ from the default
 
     config.loss = ml_collections.ConfigDict(dict(
         convention="uniform",                # α/K on every class (the paper); off_target: α/(K-1) on the wrong ones
         multiplier=1.0,                      # the paper's CIFAR recipes minimise 3 x the cross-entropy
-        auxiliary=0.4,                       # weight of the auxiliary classifier's loss, of models that have one (TF-slim's)
+        auxiliary=0.4,                       # weight of the auxiliary classifier's loss, if there is one (TF-slim's)
     ))
 
     config.optimizer = ml_collections.ConfigDict(dict(
-        schedule="constant",                 # constant, linear (to 0 at the end), step, exponential, rsqrt (the Transformer's)
-        boundaries=(),                       # step: fractions of `steps` at which the rate is multiplied ...
-        factor=0.1,                          # ... by this
-        factor_every=0.01,                   # exponential: the fraction of `steps` in which the rate falls by `factor`
-        warmup=0.0,                          # the fraction of `steps` in which the rate first rises linearly from 0
+        schedule="constant",                 # constant, linear (to 0), step, exponential, rsqrt (the Transformer's)
+        boundaries=(),                       # step: fractions of `steps` at which the rate is multiplied by `factor`
+        factor=0.1,                          # step and exponential: multiplies the learning rate
+        factor_every=0.01,                   # exponential: fraction of `steps` in which the rate falls by `factor`
+        warmup=0.0,                          # fraction of `steps` in which the rate first rises linearly from 0
         momentum=0.9,
-        momentum_form="heavy_ball",          # heavy_ball, nesterov, averaged (μ m + (1-μ) g), adam
-        second_momentum=0.997,               # adam: β₂, tensor2tensor's ...
-        epsilon=1e-9,                        # ... and its ε
+        momentum_form="heavy_ball",          # heavy_ball, nesterov, averaged (μ m + (1-μ) g), adam, muon
+        second_momentum=0.997,               # adam: β₂, tensor2tensor's
+        epsilon=1e-9,                        # adam: ε, tensor2tensor's
+        muon_momentum=0.6,                   # muon: momentum of convolutions' filters; `momentum` is that of all else
+        muon_iterations=3,                   # muon: Newton-Schulz iterations
         clip=0.0,                            # global gradient norm; 0: off
         decay_layers=(),                     # layers whose kernels decay; (): all
         decay_norm=False,                    # whether batch norm's scale and bias decay too
-        layer_rates=ml_collections.ConfigDict(dict(head=1.0)),  # learning-rate factors by layer
+        layer_rates=ml_collections.ConfigDict(dict(head=1.0)),  # learning-rate factor of each layer
+        layer_shares=ml_collections.ConfigDict(),  # fraction of `steps` after which a layer is at its schedule's end
         ema=0.0,                             # decay of the weights' moving average, which is then evaluated; 0: off
     ))
 
     config.evaluate = ml_collections.ConfigDict(dict(
-        split="test",                        # the held-out split of learning curves and tables: test or validation
-        every=0,                             # steps between evaluations while training; 0: only at the end
+        split="test",                        # held-out split of learning curves and tables: test or validation
+        every=0,                             # steps between evaluations during training; 0: only at the end
         batch_size=500,
-        train_examples=10_000,               # at most so many training examples are predicted, evenly spaced
-        tokens=10_000,                       # text: of each split the predictions of at most so many tokens are kept
+        train_examples=10_000,               # largest number of training examples to predict, evenly spaced
+        tokens=10_000,                       # text: number of tokens per split whose predictions are saved
     ))
 
-    config.distill = placeholder(ml_collections.ConfigDict)  # None: labels alone; else what `distillation` makes
+    config.distill = placeholder(ml_collections.ConfigDict)  # None: no teachers; else see `distillation`
 
-    for name, declared in registry.fields().items():  # a section for each study that has fields: see its fields.py
+    for name, declared in registry.fields().items():  # a section for each study with fields
         config[name] = ml_collections.ConfigDict({field: each.initial() for field, each in declared.items()})
 
     config.checkpoint = ml_collections.ConfigDict(dict(
-        every=0,                             # steps between checkpoints; 0: only at the end (and when a signal stops it)
-        keep=2,                              # the last so many stay ...
-        keep_every=placeholder(int),         # ... and every so many steps' for ever, for studies of the training's course
+        every=0,                             # steps between checkpoints; 0: only at the end, or when a signal comes
+        keep=2,                              # number of latest checkpoints to keep
+        keep_every=placeholder(int),         # also keep the checkpoints at multiples of this, to study the dynamics
     ))
 
     config.log = ml_collections.ConfigDict(dict(every=100, tensorboard=True))
 
     config.dtype = "float32"                 # compute dtype; parameters, statistics and loss stay float32
-    config.batch_norm = "synchronized"       # over the whole batch; per_device: each device's examples, running statistics averaged
-    config.micro_batches = 1                 # parts of the batch taken one after another, where it does not fit at once
-    config.members = "auto"                  # unroll, vmap or map: how members share a device (see ls_jax/devices/layout.py)
+    config.batch_norm = "synchronized"       # statistics of the whole batch; per_device: of each device's examples
+    config.micro_batches = 1                 # gradient accumulation: parts of a batch that does not fit into memory
+    config.members = "auto"                  # unroll, vmap or map: how members share a device, ls_jax/devices/layout.py
     config.steps_per_call = placeholder(int)  # steps per dispatch; None: chosen for the backend
     config.mesh = ml_collections.ConfigDict(dict(member=placeholder(int), data=placeholder(int)))  # None: chosen
     return config.lock()
 
 
-def distillation(teachers: dict[str, ml_collections.ConfigDict | str], students: dict[str, dict[str, Any]] | None = None,
+def distillation(teachers: dict[str, ml_collections.ConfigDict | str],
+                 students: dict[str, dict[str, Any]] | None = None,
                  **settings: Any) -> ml_collections.ConfigDict:
-    """The section `config.distill`: the run first trains the teachers, then its members, the students, from them.
+    """The section `config.distill`: the run first trains the teachers, then the members of its sweep as their students.
 
     Args:
-        teachers: by name, a whole config, trained as an ordinary run in WORKDIR/teachers/NAME; or the workdir of such a run; or
-            FILE.npz with `logits` [N, K] of the training split in its order, by any network.
-        students: by group, tuples that replace those of `config.sweep` and of `ls_jax.training.arms.TAUGHT`; every combination is a
-            student. `teacher` names the group's teacher, whose member of `teacher_alpha` and of the student's seed it is; without
-            one the group learns from the labels alone. None: the students are `config.sweep.arms`, which may name a teacher too.
+        teachers: by name, one of three. A whole config is trained as a run in WORKDIR/teachers/NAME. A string is
+            the workdir of such a run, or a FILE.npz with any network's `logits` [N, K] of the training split, in order.
+        students: by group, tuples that replace those of `config.sweep` and of `ls_jax.training.arms.TAUGHT`. Every
+            combination is a student. `teacher` names the group's teacher. A student learns from the teacher's member of
+            the arm `teacher_alpha` and the student's own seed. A group without `teacher` learns from the labels alone.
+            None: the students are `config.sweep.arms`, which may also name a teacher.
         settings: loss, student_temperature, temperature_squared; see below.
     """
     section = ml_collections.ConfigDict(dict(
         teachers=teachers, students=students or {},
         loss="soft",                         # soft: H(pᵗ(T), p(T')); logits: ½||z - zᵗ||², summed over classes
         student_temperature=1.0,             # T', as in the paper; None: the teacher's T, as in Hinton et al. 2015
-        temperature_squared=False,           # whether the soft term is multiplied by T²; the paper writes no such factor
+        temperature_squared=False,           # whether to multiply the soft term by T²; the paper writes no such factor
     ))
     section.update(settings)
     return section
 
 
 def follow(student: ml_collections.ConfigDict, *teachers: ml_collections.ConfigDict) -> None:
-    """Make the teachers' data and seeds those of their students, also when they are overridden."""
-    for name, kind in {"data.name": str, "data.dir": str, "data.holdout": int, "data.train_examples": int, "data.image_size": int,
-                       "data.label_noise": float,
-                       "sweep.seed": tuple}.items():
+    """Tie the teachers' data settings and seeds to the students', so that a command-line override changes both."""
+    for name, kind in {"data.name": str, "data.dir": str, "data.holdout": int, "data.train_examples": int,
+                       "data.image_size": int, "data.label_noise": float, "sweep.seed": tuple}.items():
         section, field = name.split(".")
         shared = FieldReference(student[section][field], field_type=kind)
         for fields in (each[section] for each in (student, *teachers)):
             with fields.unlocked():
-                del fields[field]  # to set a field that is a reference would set what it refers to
+                del fields[field]  # setting a field that holds a reference would set the referenced value instead
                 fields[field] = shared
 
 
 def load(path: str | pathlib.Path, variant: str = "") -> ml_collections.ConfigDict:
-    """The config that `get_config` of a Python file makes; FILE.py:VARIANT on the command line. The file is what `find` finds."""
+    """The config that `get_config(variant)` of a config file returns: --config=FILE.py:VARIANT on the command line.
+
+    Args:
+        path: as `find` takes it.
+        variant: "" is the full experiment.
+
+    Raises:
+        UserError: there is no such file, it is no config file, or it has no such variant.
+    """
     path = find(path)
+    check_named_once(pathlib.Path(path).read_text(encoding="utf-8"), str(path))
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"config file {path} is no Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"config file {path} has no function get_config: see the files in configs/")
     return module.get_config(variant) if variant else module.get_config()
 
 
 def find(path: str | pathlib.Path) -> pathlib.Path:
-    """A config file as it is named; else, so that configs/NAME.py is found from any directory, the one that came with ls_jax.
+    """The config file of this path, or else the one that came with ls_jax.
+
+    So configs/NAME.py is found from any directory. NAME alone means configs/NAME.py.
 
     Raises:
         UserError: there is none.
     """
     package = pathlib.Path(__file__).parent
-    for place in (pathlib.Path(), package, package.parent):  # an installed package holds configs/, a clone has it beside the package
-        if (place / path).is_file():
-            return place / path
+    paths = [path] if pathlib.Path(path).suffix else [path, f"configs/{path}.py"]
+    for folder in (pathlib.Path(), package, package.parent):  # configs/ is in an installed package, beside a clone's
+        for named in paths:
+            if (folder / named).is_file():
+                return folder / named
     raise UserError(f"config file {path} does not exist; configs/ holds one per experiment")
 
 
+def shipped() -> list[pathlib.Path]:
+    """The config files that came with ls_jax."""
+    package = pathlib.Path(__file__).parent
+    return next((found for folder in (package, package.parent) if (found := sorted((folder / "configs").glob("*.py")))),
+                [])
+
+
+def check_named_once(source: str, where: str) -> None:
+    """Refuse Python source with a dict that has a name twice, as two arms may: Python keeps the last and says nothing.
+
+    Raises:
+        UserError: names it.
+        SyntaxError: it is no Python.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Dict):
+            names = collections.Counter(key.value for key in node.keys if isinstance(key, ast.Constant))
+            for name in (name for name, times in names.items() if times > 1):
+                raise UserError(f"{where} names {name!r} twice, and the first would be lost: leave one out")
+
+
 def check_variant(variant: str, known: tuple[str, ...]) -> None:
-    """Refuse a variant (the part after the colon in --config=FILE:VARIANT) that a config file does not have."""
+    """Raise UserError unless a config file has this variant: the part after the colon in --config=FILE:VARIANT."""
     if variant and variant not in known:
         raise UserError(f"this config has no variant {variant!r}{did_you_mean(variant, known)}; it has "
                         f"{', '.join(repr(name) for name in known)} and the full experiment without one")
 
 
 def smoke(config: ml_collections.ConfigDict) -> None:
-    """Shrink a config to seconds: every part runs, and no number means anything."""
+    """Shrink a config, in place, so that it runs in seconds. Every part runs, but the numbers mean nothing."""
     config.steps = 6
     config.batch_size = 16
     config.sweep.seed = (0,)
@@ -201,15 +250,15 @@ def smoke(config: ml_collections.ConfigDict) -> None:
 
 
 def epochs(count: int, *, examples: int, batch_size: int) -> int:
-    """Steps in so many passes over the training set."""
+    """The number of steps in `count` passes over the training set."""
     return -(-count * examples // batch_size)
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
-    """Everything that can be wrong with a config by itself.
+    """Check a config by itself, before the data are read.
 
     Raises:
-        UserError: one line that names the field and what it may be.
+        UserError: one line that names the field and its allowed values.
     """
     for name, choices in CHOICES.items():
         value = get(config, name)
@@ -217,22 +266,17 @@ def validate(config: ml_collections.ConfigDict) -> None:
             raise UserError(f"config.{name}={value!r} is unknown{did_you_mean(str(value), choices)}; "
                             f"choose from {', '.join(choices)}")
     models.check(config.model.name, {name: value for name, value in config.model.items() if name != "name"})
-    for name, field in sources.fields().items():
-        field.refuse(f"config.data.{name}", config.data.get(name))
+    for name, declared in sources.fields().items():
+        declared.refuse(f"config.data.{name}", config.data.get(name))
     sources.of(config.data)  # refuses fields of other sources
     sweep.check(config)
-    for name in ("steps", "batch_size", "evaluate.batch_size", "evaluate.tokens", "log.every", "checkpoint.keep", "micro_batches"):
+    for name in AT_LEAST_ONE:
         if get(config, name) < 1:
             raise UserError(f"config.{name}={get(config, name)} must be at least 1")
-    if not 0 <= config.optimizer.warmup < 1 or not config.optimizer.factor_every > 0:
-        raise UserError(f"config.optimizer.warmup={config.optimizer.warmup} and factor_every={config.optimizer.factor_every} are fractions "
-                        "of the training's length: warmup in [0, 1), factor_every above 0")
-    if any(not 0 < boundary < 1 for boundary in config.optimizer.boundaries):
-        raise UserError(f"config.optimizer.boundaries={tuple(config.optimizer.boundaries)} must be fractions of the "
-                        "training's length, between 0 and 1")
-    if config.optimizer.schedule == "rsqrt" and not (0 < config.optimizer.warmup < 1 and config.model.get("width")):
-        raise UserError(f"config.optimizer.schedule='rsqrt' needs config.optimizer.warmup={config.optimizer.warmup} between 0 and 1, and "
-                        f"config.model.width, which the model {config.model.name!r} {'has' if config.model.get('width') else 'has not'}")
+    _validate_optimizer(config)
+    if config.data.flip_period is not None and config.data.flip_period < 1:
+        raise UserError(f"config.data.flip_period={config.data.flip_period} counts steps: it must be at least 1, or "
+                        "None")
     if config.data.vocabulary:
         _validate_text(config)
     if config.distill:
@@ -242,21 +286,39 @@ def validate(config: ml_collections.ConfigDict) -> None:
                 _validate_teacher(name, teacher)
     if not 0 <= (config.data.label_noise or 0) < 1:
         raise UserError(f"config.data.label_noise={config.data.label_noise} must lie in [0, 1)")
-    for name, declared in registry.fields().items():
-        for field, each in declared.items():
-            each.refuse(f"config.{name}.{field}", config[name].get(field))
+    for section, fields in registry.fields().items():
+        for name, declared in fields.items():
+            declared.refuse(f"config.{section}.{name}", config[section].get(name))
     for _, validate_study in registry.having("validate"):
         validate_study(config)
 
 
+def _validate_optimizer(config):
+    optimizer, model = config.optimizer, config.model
+    if not 0 <= optimizer.warmup < 1 or not optimizer.factor_every > 0:
+        raise UserError(f"config.optimizer.warmup={optimizer.warmup} and factor_every={optimizer.factor_every} are "
+                        "fractions of the training's length: warmup in [0, 1), factor_every above 0")
+    if any(not 0 < share <= 1 for share in config.optimizer.layer_shares.values()):
+        raise UserError(f"config.optimizer.layer_shares={dict(config.optimizer.layer_shares)} must be fractions of the "
+                        "training's length, above 0 and at most 1")
+    if any(not 0 < boundary < 1 for boundary in optimizer.boundaries):
+        raise UserError(f"config.optimizer.boundaries={tuple(optimizer.boundaries)} must be fractions of the "
+                        "training's length, between 0 and 1")
+    if optimizer.schedule == "rsqrt" and not (0 < optimizer.warmup < 1 and model.get("width")):
+        has = "has" if model.get("width") else "has not"
+        raise UserError(f"config.optimizer.schedule='rsqrt' needs config.optimizer.warmup={optimizer.warmup} between 0 "
+                        f"and 1, and config.model.width, which the model {model.name!r} {has}")
+
+
 def _validate_text(config):
-    """What makes no sense where rows of tokens take the place of images."""
-    for name, value in {"distill": None, "data.augment": "none", "data.label_noise": None, "data.image_size": None}.items():
-        if (get(config, name) or None) != (value or None):
-            raise UserError(f"config.{name}={get(config, name)!r} is of images: leave it at {value!r} to translate")
+    """Fields of images must be unset where the examples are rows of tokens, and a batch must hold a row."""
+    unset = {"distill": None, "data.augment": "none", "data.label_noise": None, "data.image_size": None}
+    for name, off in unset.items():
+        if (get(config, name) or None) != (off or None):
+            raise UserError(f"config.{name}={get(config, name)!r} is for images: leave it at {off!r} to translate")
     for name in ("batch_size", "evaluate.batch_size", "evaluate.tokens"):
         if get(config, name) < (config.data.row_length or 0):
-            raise UserError(f"config.{name}={get(config, name)} counts tokens: it must be at least a row, "
+            raise UserError(f"config.{name}={get(config, name)} counts tokens: it must be at least one row, "
                             f"config.data.row_length={config.data.row_length}")
 
 
@@ -275,7 +337,7 @@ def get(config: ml_collections.ConfigDict, name: str) -> Any:
 
 
 def check_overrides(config: ml_collections.ConfigDict, names: list[str]) -> None:
-    """Refuse a dotted name that `config` has no field for, with the nearest name that it has."""
+    """Raise UserError for a dotted name that is no field of `config`; the message has the nearest field."""
     known = flat(config.to_dict())
     sections = {name.rsplit(".", depth)[0] for name in known for depth in range(1, name.count(".") + 1)}
     for name in names:
@@ -300,13 +362,20 @@ def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Lines "field: old -> new" where two plain configs differ in what a resumed run must not change.
+    """Lines "field: old -> new" where two plain configs differ in fields that a resumed run must not change.
 
-    A field that is newer than the run had the value that is now its default.
+    A field that the old config lacks is newer than its run, which is taken to have had today's default.
     """
     old, new, defaults = flat(old), flat(new), flat(plain(default()))
-    own = lambda name: re.sub(r"^distill\.teachers\.[^.]+\.", "", name)  # of a teacher the same fields are free
-    fixed = [name for name in sorted(old.keys() | new.keys())
-             if not any(own(name) == free or own(name).startswith(free + ".") for free in (*FREE_TO_CHANGE, *registry.fields()))]
+    fixed = [name for name in sorted(old.keys() | new.keys()) if not _may_change(_within_a_config(name))]
     return [f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in fixed
-            if old.get(name, defaults.get(own(name))) != new.get(name)]
+            if old.get(name, defaults.get(_within_a_config(name))) != new.get(name)]
+
+
+def _within_a_config(name):
+    """A field's name in the config that it belongs to: "steps" for "distill.teachers.mlp.steps"."""
+    return re.sub(r"^distill\.teachers\.[^.]+\.", "", name)
+
+
+def _may_change(name):
+    return any(name == free or name.startswith(free + ".") for free in (*FREE_TO_CHANGE, *registry.fields()))

@@ -1,22 +1,22 @@
-"""What ends a run with one line instead of a traceback, and the hint in it."""
+"""Errors that end a command with one line instead of a traceback."""
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input, told in one line that names the mistake and the fix."""
+    """Bad input. The message is one line that names the mistake and the fix."""
 
 
 class InvalidArray(UserError, ValueError):
-    """An array that is not what it should be: a command's one line, and a ValueError for those who call a function."""
+    """A wrong array: one line in a command, and a ValueError for callers of a function."""
 
 
 class InvalidField(UserError, ValueError):
-    """A field of a config that is unknown or has a value that it may not have: the same two at once."""
+    """An unknown field of a config, or a wrong value: one line in a command, and a ValueError for callers."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends the command: what all libraries let through, as they do Ctrl-C. `signal` is its number."""
+    """A signal with the number `signal` ends the command. Libraries let it through, as they do Ctrl-C."""
 
     def __init__(self, message: str, signal: int):
         super().__init__(message)
@@ -24,11 +24,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says in one line: the first of its own, or its kind where it says nothing."""
+    """The first line of an exception's message, or its type if the message is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """" (did you mean 'nearest'?)" for a name that is not among the known ones, or "" if none is near."""
+    """" (did you mean 'nearest'?)" for an unknown name; "" if no known name is near."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,4 +1,4 @@
-"""Fields of a config, as the model or the data source that reads them declares them: a default, the meaning, and what a value must be."""
+"""Declared config fields: a default, a meaning and a check, written beside the model or data source that reads them."""
 import copy
 import dataclasses
 import numbers
@@ -12,10 +12,10 @@ from ls_jax.errors import InvalidField, did_you_mean
 
 
 class Check(NamedTuple):
-    """What a value must be."""
+    """A condition on a value."""
     holds: Callable[[Any], bool]
-    must: str                           # as in "be at least 1"
-    choices: tuple[str, ...] = ()       # to guess from what was meant
+    must: str                           # the condition in words, as in "be at least 1"
+    choices: tuple[str, ...] = ()       # the allowed names, for "did you mean"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Field:
     """A field: `Field((1200, 1200), "units of each hidden layer", several(whole(1)))`.
 
     Args:
-        default: its value where none is given; a mapping is a section of fields.
+        default: its value if none is given. A mapping is a section of fields.
         meaning: in one line.
-        check: what a value must be; None: anything.
-        kind: the type of its values, of a field that is None unless it is set.
+        check: the condition on its values; None: none.
+        kind: the type of its values, for a field whose default is None.
     """
     default: Any
     meaning: str
@@ -34,18 +34,20 @@ class Field:
     kind: type | None = None
 
     def initial(self) -> Any:
-        """The default as a `ConfigDict` takes it."""
+        """The default in the form that `ConfigDict` needs."""
         if self.kind is not None:
             return placeholder(self.kind)
-        return ml_collections.ConfigDict(dict(self.default)) if isinstance(self.default, Mapping) else copy.copy(self.default)
+        if isinstance(self.default, Mapping):
+            return ml_collections.ConfigDict(dict(self.default))
+        return copy.copy(self.default)
 
     def refuse(self, name: str, value: Any) -> None:
-        """Raise InvalidField, which names the field, for a value that it may not have; None is as good as unset where `kind` is given."""
+        """Raise InvalidField, which names the field, for a wrong value. None is allowed if `kind` is given."""
         if self.check is None or (value is None and self.kind is not None):
             return
         try:
             good = self.check.holds(value)
-        except (TypeError, ValueError):  # of another type altogether
+        except (TypeError, ValueError):  # a value of another type
             good = False
         if not good:
             raise InvalidField(f"{name}={value!r} must {self.check.must}{did_you_mean(str(value), self.check.choices)}")
@@ -53,8 +55,10 @@ class Field:
 
 def whole(low: int) -> Check:
     """A whole number of at least `low`."""
-    return Check(lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= low,
-                 f"be a whole number of at least {low}")
+    def holds(value: Any) -> bool:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= low
+
+    return Check(holds, f"be a whole number of at least {low}")
 
 
 def between(low: float, high: float) -> Check:
@@ -83,17 +87,19 @@ def choice(*names: str) -> Check:
 
 
 def several(each: Check, count: int | None = None) -> Check:
-    """A tuple or a list, perhaps of so many, each of which must be so."""
-    return Check(lambda value: isinstance(value, tuple | list) and count in (None, len(value)) and all(map(each.holds, value)),
-                 f"be a tuple{'' if count is None else f' of {count}'}, each of which must {each.must}")
+    """A tuple or list whose items hold `each`; of `count` items, unless that is None."""
+    def holds(value: Any) -> bool:
+        return isinstance(value, tuple | list) and count in (None, len(value)) and all(map(each.holds, value))
+
+    return Check(holds, f"be a tuple{'' if count is None else f' of {count}'}, each of which must {each.must}")
 
 
 def optional(check: Check) -> Check:
-    """None, or what the check says."""
+    """None, or a value that holds `check`."""
     return check._replace(holds=lambda value: value is None or check.holds(value), must=f"be None, or {check.must}")
 
 
 def section(**fields: Check) -> Check:
-    """A section with these fields."""
+    """A section whose fields hold these checks."""
     return Check(lambda value: all(check.holds(value[name]) for name, check in fields.items()),
                  "have " + "; ".join(f"{name} that must {check.must}" for name, check in fields.items()))

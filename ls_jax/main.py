@@ -1,57 +1,83 @@
-"""`ls_jax --config=configs/NAME.py[:smoke|:short] --workdir=DIR [--mode=MODE] [--config.field=value ...]`, also `python -m ls_jax`
+"""`ls_jax --config=configs/NAME.py[:smoke|:short] --workdir=DIR [--mode=MODE] [--config.field=value ...]`, also `python
+-m ls_jax`
 
-MODE is run (the default: train or resume, then evaluate, study and report), train, study (from the workdir's last
-checkpoint), report (from the results of one workdir, or of several: --workdir=A,B), analyze (--predictions=FILE.npz, what any
-framework's network predicted; no training), translate (lines from standard input to standard output, by a --member of a workdir's
-sweep), compile (--topology=v5e:16x16: what the steps need on a machine that is not here) or reproduce (every experiment of the paper
-whose data is there, at a --scale, and one report). This is the only file that knows absl.
+The modes, with an example each:
+
+run        train or resume, then evaluate, study and report; the default
+             ls_jax --config=configs/digits_mlp.py --workdir=runs/digits
+train      train or resume only
+             ls_jax --mode=train --config=configs/digits_mlp.py --workdir=runs/digits --config.sweep.seed='(0,1,2)'
+study      evaluate, study and report the workdir's last checkpoint
+             ls_jax --mode=study --config=configs/digits_mlp.py --workdir=runs/digits
+report     write the report again from one workdir, or one report about several
+             ls_jax --mode=report --workdir=runs/digits,runs/mnist
+analyze    study the predictions of any framework's network
+             ls_jax --mode=analyze --predictions=predictions.npz --workdir=runs/mine
+translate  translate lines from standard input with a member of a workdir's sweep
+             ls_jax --mode=translate --workdir=runs/multi30k --member=1 < sentences.en > sentences.de
+compile    compile for a machine that you do not have, and tell its time and memory
+             ls_jax --mode=compile --config=configs/imagenet_inception.py --topology=v5e:16x16
+reproduce  every experiment of the paper whose data you have, at a scale, and one report
+             ls_jax --mode=reproduce --scale=short --data_dir=TFDS_DIR --workdir=runs/paper
+
+--version tells the versions, the devices, and how XLA computes on this CPU.
+
+This is the only file that imports absl's flags.
 """
+import ast
 import contextlib
 import functools
 import os
 import pathlib
 import sys
+import textwrap
 from collections.abc import Callable
 
 from ls_jax import signals
 
 if __name__ == "__main__":
-    signals.install()  # before what takes long to import
+    signals.install()  # before the slow imports
 
 from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from ls_jax.devices.setup import setup  # noqa: E402
+from ls_jax import setup  # noqa: E402
 from ls_jax.errors import Interrupted, UserError  # noqa: E402
 from ls_jax.workdir.quiet import Quiet  # noqa: E402
 
 MODES = ("run", "train", "study", "report", "analyze", "translate", "compile", "reproduce")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: FILE.py or FILE.py:VARIANT.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives: checkpoints, logs, predictions, results, report.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory: checkpoints, logs, predictions, results, report.")
 _MODE = flags.DEFINE_enum("mode", "run", MODES, "What to do.")
 _PREDICTIONS = flags.DEFINE_string("predictions", None, "analyze: a npz file with logits and labels.")
 _MEMBER = flags.DEFINE_integer("member", 0, "translate: which member of the sweep, from 0.")
-_SCALE = flags.DEFINE_enum("scale", "short", ("smoke", "short", "paper"), "reproduce: seconds each, for a laptop, or the paper's lengths.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "reproduce: where the TFDS builds are (the experiments' config.data.dir).")
+_SCALE = flags.DEFINE_enum("scale", "short", ("smoke", "short", "paper"),
+                           "reproduce: seconds each, a laptop's lengths, or the paper's.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None,
+                                "reproduce: the folder of the TFDS builds (the experiments' config.data.dir).")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "compile: the machine, as in v5e:16x16, v4:4x4x4 or cpu:8.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several processes.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are.")
 _PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let JAX find the other processes (Cloud TPU pods, Slurm, Open MPI).")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False,
+                                 "Let JAX find the other processes (Cloud TPU pods, Slurm, Open MPI).")
 
 
 def main(argv: list[str], work: Callable[..., None] | None = None) -> None:
-    """Run the command; one line ends it on bad input, with status 2, and on a signal, with 128 + its number.
+    """Run the command. Bad input ends it with one line and status 2, a signal with one line and 128 + its number.
 
-    Another command with the same flags passes its `work(arguments, workdir, config)`; the config is None where none is named.
+    Args:
+        argv: the arguments that are no flags, after the program's name.
+        work: for another command with the same flags, `work(arguments, workdir, config)`; config is None without
+            --config.
     """
-    logging.set_verbosity(logging.WARNING)  # JAX tells at INFO of every backend that it does not find
+    logging.set_verbosity(logging.WARNING)  # at INFO JAX logs every backend that it does not find
     status = 1
     try:
         if work is None and len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
         if work is None and _MODE.value == "compile":
-            _compile()  # which leaves nothing: a signal need not wait for the compiler
+            _compile()  # it writes no files, so a signal need not wait for the compiler
         else:
             with signals.unwinding():
                 run() if work is None else work(argv[1:], _workdir(), _CONFIG.value)
@@ -70,7 +96,7 @@ def main(argv: list[str], work: Callable[..., None] | None = None) -> None:
 
 
 def run() -> None:
-    """The modes but compile, once the flags are parsed."""
+    """Run every mode but compile, once the flags are parsed."""
     workdir = _workdir()
     if _MODE.value == "reproduce":
         return _reproduce(workdir)
@@ -93,15 +119,17 @@ def _work(workdir):
     elif _MODE.value == "translate":
         _translate(workdir)
     elif _CONFIG.value is None:
-        raise UserError("--config=configs/NAME.py is missing: which experiment to run, e.g. --config=configs/digits_mlp.py")
+        raise UserError("--config=configs/NAME.py is missing: which experiment to run, e.g. "
+                        "--config=configs/digits_mlp.py")
     else:
-        {"run": experiment.run, "train": experiment.train, "study": experiment.study}[_MODE.value](_CONFIG.value, workdir)
+        modes = {"run": experiment.run, "train": experiment.train, "study": experiment.study}
+        modes[_MODE.value](_CONFIG.value, workdir)
 
 
 def _compile():
     if _CONFIG.value is None or _TOPOLOGY.value is None:
         raise UserError("--mode=compile needs --config=configs/NAME.py and --topology, as in --topology=v5e:16x16")
-    os.environ["JAX_PLATFORMS"] = "cpu"  # the machine is only named, not used
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the named machine is not used
     setup(_CONFIG.value.model.name)
     from ls_jax.modes import compile
     compile.run(_CONFIG.value, _TOPOLOGY.value)
@@ -118,7 +146,7 @@ def _translate(workdir):
 
 
 def _let_go():
-    """Where nobody reads on what is printed, let it go nowhere: the interpreter would complain when it flushes."""
+    """If nobody reads stdout or stderr any more, discard the rest: the interpreter would complain when it flushes."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -128,10 +156,10 @@ def _let_go():
 
 def _workdir():
     if _WORKDIR.value is None:
-        raise UserError("--workdir=DIR is missing: where the run shall live, e.g. --workdir=runs/digits")
+        raise UserError("--workdir=DIR is missing: the run's directory, e.g. --workdir=runs/digits")
     if "://" in _WORKDIR.value:
-        raise UserError(f"--workdir={_WORKDIR.value} is no directory: mount the bucket (gcsfuse) or a shared disk on every host, and name "
-                        "the directory there")
+        raise UserError(f"--workdir={_WORKDIR.value} is no directory: mount the bucket (gcsfuse) or a shared disk on "
+                        "every host, and name the directory there")
     return pathlib.Path(_WORKDIR.value)
 
 
@@ -139,30 +167,64 @@ def _reproduce(workdir):
     if _CONFIG.value is not None:
         raise UserError("--mode=reproduce takes no --config: it runs every experiment in configs/ that the paper has")
     if _PROCESSES.value or _DISTRIBUTED.value:
-        raise UserError("--mode=reproduce is for one process; on several hosts launch its experiments one by one (--mode=run)")
+        raise UserError("--mode=reproduce is for one process; on several hosts launch its experiments one by one "
+                        "(--mode=run)")
     setup()
     import jax
 
-    jax.config.update("jax_platforms", "cpu")  # the experiments are processes of their own, which need the accelerator
+    jax.config.update("jax_platforms", "cpu")  # the experiments' own processes need the accelerator
     from ls_jax.modes import reproduce
     reproduce.run(workdir, _SCALE.value, _DATA_DIR.value)
 
 
 def parse(argv: list[str]) -> list[str]:
-    """absl's parsing, with the config found and its names checked first: config_flags answers a typo with "AttributeError: 'typo'"."""
+    """Parse with absl, after finding the config and checking the names of its fields.
+
+    Without the check config_flags answers a typo with "AttributeError: 'typo'".
+    """
+    if "--version" in argv[1:]:
+        print("\n".join(_version()))
+        sys.exit()
     try:
         return flags.FLAGS(_check_config(argv))
     except (flags.Error, UserError, TypeError, ValueError) as error:
         sys.exit(_complain(error))
 
 
+def _version():
+    """What a report of a fault should say, in lines."""
+    setup()
+    from ls_jax.workdir import manifest
+    facts = manifest.describe(None)
+    versions, devices, cpu = facts["versions"], facts["devices"], facts["cpu"]
+    others = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "ls_jax" and version)
+    return [f"ls_jax {versions['ls_jax']}", others,
+            f"devices: {devices['count']} × {devices['kind']} ({devices['platform']})",
+            f"CPU: {cpu['model']}, {cpu['cores']} cores",
+            "XLA on the CPU: " + ", ".join(f"{name} {value or 'none'}" for name, value in facts["xla_on_cpu"].items())]
+
+
+def _help():
+    """The first part of this file's docstring, and the configs that came with the package."""
+    from ls_jax import config
+    paths = config.shipped()
+    width = max((len(path.stem) for path in paths), default=0)
+    about = (ast.get_docstring(ast.parse(path.read_text())).partition("\n\n")[0] for path in paths)
+    lines = (f"{path.stem:{width}}  {textwrap.shorten(text, 100, placeholder=' ...')}"
+             for path, text in zip(paths, about))
+    return "\n\n".join([__doc__.rpartition("\n\n")[0], "The configs that came with it:", "\n".join(lines)]) + "\n"
+
+
 def _check_config(argv):
-    """The arguments, naming the config's file as it was found."""
+    """The arguments, with the path of the config file that was found."""
     paths = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
     names = [a[len("--config."):].split("=", 1)[0] for a in argv if a.startswith("--config.")]
     if not paths:
         return argv
     from ls_jax import config
+    for name, value in (a[len("--"):].split("=", 1) for a in argv if a.startswith("--config.") and "={" in a):
+        with contextlib.suppress(SyntaxError):  # which the flag itself complains of
+            config.check_named_once(value, name)
     path, colon, variant = paths[-1].partition(":")
     config.check_overrides(config.load(path, variant), names)
     found = f"--config={config.find(path)}{colon}{variant}"
@@ -170,10 +232,10 @@ def _check_config(argv):
 
 
 def _decide(status):
-    """Once all that was printed is written; where it cannot be, Python says so at its end."""
+    """Flush stdout, and let the process end with `status` whatever comes. If flushing fails, Python reports it."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-        if not (_PROCESSES.value or _DISTRIBUTED.value):  # which may have to wait for each other
+        if not (_PROCESSES.value or _DISTRIBUTED.value):  # several processes may have to wait for each other
             signals.decide(status)
 
 
@@ -183,9 +245,10 @@ def _complain(error):
 
 
 def start(work: Callable[..., None] | None = None) -> None:
-    """The command from the process's arguments; see `main`."""
-    started = sys.modules["__main__"]  # whose docstring and flags absl's --help shows: the console script has none
-    started.__doc__ = started.__doc__ or __doc__
+    """Run the command with the process's arguments; see `main`."""
+    started = sys.modules["__main__"]  # absl's --help shows its docstring and flags
+    if work is None and {"--help", "-help", "--helpfull"} & {*sys.argv}:
+        started.__doc__ = _help()
     for flag in flags.FLAGS.get_key_flags_for_module(flags.FLAGS.find_module_defining_flag("workdir")):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     signals.install()

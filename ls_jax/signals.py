@@ -1,11 +1,11 @@
 """SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal closes): the first ends a command in order, a second at once.
 
-A command calls `install` before its other imports. A signal then ends the process with one line and the status
-128 + its number: at once, or, within `unwinding`, by an `Interrupted`, so that every `with` block closes what it has
-open. A `Hold` puts the first signal off. It also serves programs that import ls_jax: there Python's handlers stay, and
-SIGINT is a KeyboardInterrupt.
+A command calls `install` before its other imports. A signal then ends the process with one line and the status 128 +
+its number: at once, or, within `unwinding`, by the exception `Interrupted`, so that every `with` block closes what it
+has open. A `Hold` delays the first signal. `Hold` also works in programs that import ls_jax: they keep Python's
+handlers, and SIGINT is a KeyboardInterrupt.
 
-A signal that is ignored from the start (nohup), or that somebody else handles, is left alone.
+A signal that is ignored from the start (nohup), or that other code handles, is left alone.
 """
 import contextlib
 import os
@@ -20,12 +20,11 @@ from ls_jax.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PARENT = "LS_JAX_PARENT"  # in the environment: the process that a command does not outlive
-# Seconds within which a signal that comes again is the same one: timeout(1) sends it to the process, then to its group.
-REPEAT = 0.25
+REPEAT = 0.25  # seconds; a signal repeated within is the same one: timeout(1) signals the process, then its group
 
-_unwinding = False            # whether a signal is raised
-_first = 0                    # the first signal, as the main thread sees it, which may be in a call of C for long
-_came: float | None = None    # when it came, as the watching thread sees it
+_unwinding = False            # whether a signal is raised as an exception
+_first = 0                    # the first signal, as seen by the main thread, which a long call of C may delay
+_came: float | None = None    # when it came, as seen by the watching thread
 _raised: Interrupted | None = None
 _leaving = threading.Lock()
 _holding: list["Hold"] = []   # the blocks that are entered, the innermost last
@@ -33,7 +32,7 @@ _status: int | None = None    # the process's, once nothing is left to do
 
 
 def install() -> None:
-    """Handle the signals of this process, which is a command."""
+    """Handle the signals of this process. A command calls it before its slow imports."""
     taken = [number for number in SIGNALS if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)]
     if taken:
         reader, writer = os.pipe()
@@ -48,14 +47,19 @@ def install() -> None:
 
 @contextlib.contextmanager
 def unwinding() -> Iterator[None]:
-    """A `with` block that a signal ends by an `Interrupted`, for work that has something to close when it ends.
+    """A `with` block in which a signal raises `Interrupted`, for work that must close what it has open.
 
     Raises:
-        Interrupted: a signal came, whatever a library made of it on its way.
+        Interrupted: a signal came, even if a library turned it into another exception.
     """
     global _unwinding
     unraisable = sys.unraisablehook
-    sys.unraisablehook = lambda info: _raise_again(info.exc_value) or unraisable(info)
+
+    def raise_again_or_pass(info: "sys.UnraisableHookArgs") -> None:
+        if not _raise_again(info.exc_value):
+            unraisable(info)
+
+    sys.unraisablehook = raise_again_or_pass
     _unwinding = True
     try:
         yield
@@ -69,9 +73,9 @@ def unwinding() -> Iterator[None]:
 
 
 def decide(status: int) -> None:
-    """Let this process, a command that is done, end with `status` also where a signal comes: Python and JAX take a second to end.
+    """Fix the exit status of this process, a command that is done.
 
-    The signal then ends it at once, without a line, as where that end hangs.
+    Python and JAX take a second to end. A signal in that second ends the process at once, with `status` and no line.
     """
     global _status
     if any(signal.getsignal(number) is _handle for number in SIGNALS):
@@ -79,15 +83,15 @@ def decide(status: int) -> None:
 
 
 class Hold:
-    """A `with` block that the first signal does not end: `signal` is its number, and at the block's end it is raised.
+    """A `with` block that delays the first signal to its end. `signal` is the signal's number, or 0.
 
-    A second one ends a command at once, and does in other programs what it did before. Only the main thread can hold
+    A second signal ends a command at once; in other programs it does what it did before. Only the main thread can hold
     signals.
 
     Args:
         tell: called with the first signal's number when the main thread sees it.
-        notice: said on stderr as soon as the first signal comes, after its name.
-        saved: what a second one then loses or not, for its line; called from any thread.
+        notice: printed on stderr after the signal's name, as soon as the first signal comes.
+        saved: says in the second signal's line what is saved; called from any thread.
     """
 
     def __init__(self, tell: Callable[[int], None] = lambda number: None, notice: str = "",
@@ -115,7 +119,7 @@ class Hold:
             raise self.interruption()
 
     def interruption(self, message: str = "") -> KeyboardInterrupt:
-        """What to raise for the signal, or for one that another process had."""
+        """The exception to raise for the signal, or for a signal that another process got."""
         number = self.signal or signal.SIGTERM
         if self._previous.get(number) is signal.default_int_handler:
             return KeyboardInterrupt(message or _stopped(number))
@@ -127,7 +131,7 @@ class Hold:
         if not self.signal:
             self.signal, self._time = number, time.monotonic()
             _first = number if command else 0
-            if not command and self.notice:  # of a command `_watch` says it, which need not wait for the main thread
+            if not command and self.notice:  # in a command `_watch` prints it, without waiting for the main thread
                 _print(f"{_name(number)}: {self.notice}")
             self._tell(number)
         elif not command and time.monotonic() - self._time > REPEAT:
@@ -138,19 +142,19 @@ class Hold:
 
 
 def say(line: str) -> None:
-    """Write a line to stderr, where anybody reads it: Ctrl-C also ends the `tee` that this command writes to."""
+    """Write a line to stderr. It is lost if nobody reads stderr: Ctrl-C also ends a `tee` behind this command."""
     with contextlib.suppress(OSError):
         os.write(2, f"ls_jax: {line}\n".encode())
 
 
 def _print(line: str) -> None:
-    """As `say`, where a notebook shows it."""
+    """As `say`, through sys.stderr, which a notebook shows."""
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the signal came while stderr was written to
         print(f"ls_jax: {line}", file=sys.stderr, flush=True)
 
 
 def _handle(number: int, _: Any) -> None:
-    """The first signal, in the main thread; `_watch` sees to the second."""
+    """Handle the first signal in the main thread; `_watch` handles the second."""
     global _first, _raised
     if _first or _status is not None:
         return
@@ -162,7 +166,7 @@ def _handle(number: int, _: Any) -> None:
 
 
 def _raise_again(error: BaseException | None) -> bool:
-    """Whether a signal was raised where nothing can be, as in a callback of the garbage collector; it comes again."""
+    """Send the signal again if it was raised where exceptions are lost, as in a callback of the garbage collector."""
     global _first, _came
     if error is None or error is not _raised:
         return False
@@ -172,7 +176,7 @@ def _raise_again(error: BaseException | None) -> bool:
 
 
 def _watch(reader: int) -> None:
-    """End the process where it need not unwind, and at a second signal, even while XLA compiles in the main thread."""
+    """End the process if it need not unwind, or at a second signal, even while XLA compiles in the main thread."""
     global _came
     while True:
         number = os.read(reader, 1)[0]

@@ -19,7 +19,8 @@ def write_build(data_dir, splits, shape=(6, 5, 3), file_format="array_record", e
     build = data_dir / "tiny" / "1.0.0"
     build.mkdir(parents=True)
     for split, (images, labels) in splits.items():
-        writer = array_record_module.ArrayRecordWriter(str(build / f"tiny-{split}.{file_format}-00000-of-00001"), "group_size:1")
+        writer = array_record_module.ArrayRecordWriter(str(build / f"tiny-{split}.{file_format}-00000-of-00001"),
+                                                       "group_size:1")
         for image, label in zip(images, labels, strict=True):
             example = tf_example_pb2.Example()
             example.features.feature["image"].bytes_list.value.append(encode(image))
@@ -33,7 +34,8 @@ def write_build(data_dir, splits, shape=(6, 5, 3), file_format="array_record", e
         "featuresDict": {"features": {
             "image": {"pythonClassName": f"{features}.image_feature.Image",
                       "image": {"dtype": "uint8", "shape": {"dimensions": dimensions}, "encodingFormat": "png"}},
-            "label": {"pythonClassName": f"{features}.class_label_feature.ClassLabel", "classLabel": {"numClasses": "3"}}}}}))
+            "label": {"pythonClassName": f"{features}.class_label_feature.ClassLabel",
+                      "classLabel": {"numClasses": "3"}}}}}))
     (build / "label.labels.txt").write_text("cat\ndog\nemu\n")
     (build / "dataset_info.json").write_text(json.dumps({
         "name": "tiny", "version": "1.0.0", "fileFormat": file_format,
@@ -46,7 +48,8 @@ def write_build(data_dir, splits, shape=(6, 5, 3), file_format="array_record", e
 def smooth(height, width, seed=0):
     """A picture without detail, which survives JPEG and resizing."""
     rng = np.random.default_rng(seed)
-    return np.asarray(Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(rng.integers(0, 256, (4, 4, 3),
+                                                   np.uint8)).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def encode(pixels, mode="RGB", kind="JPEG"):

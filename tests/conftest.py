@@ -3,15 +3,20 @@ import os
 import pathlib
 import tempfile
 
+import tests.typecheck  # noqa: F401  # before the package, whose annotations it checks
 from ls_jax.devices import cpu
 
-cpu.choose_flags("resnet")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers have a core each: NumPy's and PyTorch's threads would spin, waiting for each other
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "ls_jax-test-compilations"))
+cpu.choose_flags(cpu.EVERYTHING)  # as a ResNet has them
+# workers have a core each: NumPy's and PyTorch's threads would spin, waiting for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR",
+                      str(pathlib.Path(tempfile.gettempdir()) / "ls_jax-test-compilations"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # a third less time, most of which is compiling; 0: as users run it
+# a third less time, most of which is compiling; 0: as users run it
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
 pytest.register_assert_rewrite("tests.builds", "tests.runs")
@@ -19,6 +24,14 @@ pytest.register_assert_rewrite("tests.builds", "tests.runs")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture
+def unchecked():
+    """Annotations are not checked, as users run: for what a function itself says of bad input."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

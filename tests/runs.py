@@ -22,7 +22,8 @@ def same_states(a, b):
 def assert_rows_close(ours, theirs, until=60):
     """The same rows, to float tolerance in the first steps (later, rounding has grown by momentum and kinks)."""
     for one, other in zip(log.read_metrics(ours), log.read_metrics(theirs), strict=True):
-        assert [one[name] for name in ("step", "member", "split")] == [other[name] for name in ("step", "member", "split")]
+        assert [one[name] for name in ("step", "member", "split")] == [other[name]
+                                                                       for name in ("step", "member", "split")]
         if one["step"] <= until:
             assert one["loss"] == pytest.approx(other["loss"], rel=2e-3)
 

@@ -36,7 +36,8 @@ def followed(section, copy):
         if language == "bash":
             words = shlex.split(content)
             assert words[0] == "python"
-            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # as a user has it
+            # as a user has it
+            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             printed.append(run([sys.executable, *words[1:]], copy, env=environment))
             continue
         file = copy / re.match(r"# (\S+)\n", content)[1]  # each begins with its file's name
@@ -62,7 +63,8 @@ def test_an_example_is_as_the_house_wants_it(section, tmp_path):
         run([sys.executable, "-m", "ruff", "check", "ls_jax", "configs"], tmp_path)
     config = json.loads((workdir / "config.json").read_text())
     records = json.loads((workdir / "results.json").read_text())
-    accuracies = [each["mean"] for each in records if (each["study"], each["quantity"], each["split"], each["kind"]) == (
+    accuracies = [each["mean"] for each in records if (each["study"], each["quantity"], each["split"],
+                                                       each["kind"]) == (
         "accuracy", "accuracy", "test", "value")]
     assert min(accuracies) > 0.8, "they have learned"
     if section == "A loss":
@@ -72,7 +74,7 @@ def test_an_example_is_as_the_house_wants_it(section, tmp_path):
     elif section == "A data set":
         assert (config["data"]["name"], config["data"]["grain"]) == ("stripes", 90.0)
     elif section == "A study":
-        claim = "claim: predictions are less certain, test split, α = 0.1: holds (n = 5)"
+        claim = "claim: predictions are less certain (later work), test split, α = 0.1: holds (n = 5)"
         assert claim in TEXT and claim in printed[-1]
 
 

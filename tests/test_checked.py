@@ -1,4 +1,5 @@
-"""Labels, numbers, masks and names of odd types: every public function of the studies gives the same numbers, or refuses by name."""
+"""Labels, numbers, masks and names of odd types: every public function of the studies gives the same numbers, or
+refuses by name."""
 import ml_dtypes
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ KERNEL, BIAS = RNG.normal(size=(6, CLASSES)).astype(np.float32), RNG.normal(size
 SIMILAR = distillation.similar_classes(LOGITS, LABELS)
 FEW = LABELS % 4  # for the probe, whose time grows with the classes
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # what functions themselves say of bad input
+
 
 def network(labels, logits=LOGITS, features=FEATURES):
     return {"logits": logits, "labels": labels, "features": features, "kernel": KERNEL, "bias": BIAS}
@@ -47,7 +50,8 @@ OF_LABELS = {
     "select norm": lambda y, z=LOGITS: selective.select_norm(z, y, norms=(1, 2, 3)),
     "best norm": lambda y, z=LOGITS: selective.best_norm(z, y, (1, 2)),
     "temperature": lambda y, z=LOGITS: temperature.fit_temperature(z, y).temperature,
-    "temperature by ece": lambda y, z=LOGITS: temperature.fit_temperature(z, y, criterion="ece", grid=(0.5, 1.0, 2.0)).temperature,
+    "temperature by ece": lambda y, z=LOGITS: temperature.fit_temperature(z, y, criterion="ece",
+                                                                          grid=(0.5, 1.0, 2.0)).temperature,
     "minimise nll": lambda y, z=LOGITS: temperature.minimise_nll(z, y)[0],
     "minimise ece": lambda y, z=LOGITS: temperature.minimise_ece(z, y, grid=(0.5, 1.0, 2.0))[0],
     "scores at": lambda y, z=LOGITS: temperature.scores_at(z, y, 2.0),
@@ -57,15 +61,18 @@ OF_LABELS = {
     "representation": lambda y, z=LOGITS: list(representation.measure_all(network(y, z)).values()),
     "projection": lambda y, z=LOGITS: list(projection.numbers(network(y, z)).values()),
     "one triple": lambda y, z=LOGITS: list(projection.numbers(network(y, z), (3, 64, 99)).values()),
-    "calibration study": lambda y, z=LOGITS: list(next(calibration_records.measure({"seed": 0}, {"test": (z, y)})).values.values()),
-    "disagreement": lambda y, z=LOGITS: class_statistics.disagreement(network(y, z), class_statistics.of_features(FEATURES, y)),
+    "calibration study": lambda y, z=LOGITS: list(
+        next(calibration_records.measure({"seed": 0}, {"test": (z, y)})).values.values()),
+    "disagreement": lambda y, z=LOGITS: class_statistics.disagreement(network(y, z),
+                                                                      class_statistics.of_features(FEATURES, y)),
 }
 OF_FEATURES = {
     "class statistics": lambda y, x=FEATURES: class_statistics.of_features(x, y).within,
     "diffusion": lambda y, x=FEATURES: distillation.diffusion(x, x[::-1], y, SIMILAR),
     "collapsed": lambda y: information.collapsed(y),
     "half samples": lambda y, x=FEATURES: information.half_samples(x, None, y, count=3),
-    "probe": lambda y, x=FEATURES: probe.fit_one(x, (y % 4).astype(y.dtype), 4, 0.1).accuracy(x, (y % 4).astype(y.dtype)),
+    "probe": lambda y, x=FEATURES: probe.fit_one(x, (y % 4).astype(y.dtype), 4,
+                                                 0.1).accuracy(x, (y % 4).astype(y.dtype)),
 }
 
 
@@ -93,20 +100,25 @@ def test_features_of_every_real_type(name):
     for dtype in [*FLOATS, "i2"]:
         given = FEATURES.astype(dtype)
         same = given.astype(np.float64)
-        np.testing.assert_array_equal(OF_FEATURES[name](LABELS, given), OF_FEATURES[name](LABELS, same), err_msg=str(dtype))
+        np.testing.assert_array_equal(OF_FEATURES[name](LABELS, given), OF_FEATURES[name](LABELS, same),
+                                      err_msg=str(dtype))
 
 
 @pytest.mark.parametrize("name", [*OF_LABELS, *OF_FEATURES])
-@pytest.mark.parametrize("labels", [np.asarray(3), LABELS.astype(object), LABELS.astype(float), LABELS.astype("U3"), LABELS > 3,
-                                    np.full(400, 2**64 - 1, np.uint64)], ids=["0-d", "object", "float", "text", "bool", "huge"])
+@pytest.mark.parametrize("labels", [np.asarray(3), LABELS.astype(object), LABELS.astype(float), LABELS.astype("U3"),
+                                    LABELS > 3,
+                                    np.full(400, 2**64 - 1, np.uint64)],
+                         ids=["0-d", "object", "float", "text", "bool", "huge"])
 def test_other_labels_are_refused_by_name(name, labels):
     if name == "probe":
         return  # it takes them modulo
-    with pytest.raises((InvalidArray, TypeError)) as error:  # TypeError: jaxtyping's, of the functions that the tests check the shapes of
+    # TypeError: jaxtyping's, of the functions that the tests check the shapes of
+    with pytest.raises((InvalidArray, TypeError)) as error:
         {**OF_LABELS, **OF_FEATURES}[name](labels)
     assert "labels" in str(error.value)
     if isinstance(error.value, InvalidArray):
-        assert "\n" not in str(error.value) and isinstance(error.value, ValueError) and isinstance(error.value, UserError)
+        assert "\n" not in str(error.value) and isinstance(error.value,
+                                                           ValueError) and isinstance(error.value, UserError)
 
 
 @pytest.mark.parametrize("name", OF_LABELS)
@@ -119,7 +131,8 @@ def test_labels_that_are_no_class_are_refused(name, label):
 
 
 @pytest.mark.parametrize("name", OF_LABELS)
-@pytest.mark.parametrize("logits", [LOGITS.astype(object), LOGITS.astype(complex), LOGITS.astype("S9"), LOGITS > 0, np.asarray(1.0)],
+@pytest.mark.parametrize("logits", [LOGITS.astype(object), LOGITS.astype(complex), LOGITS.astype("S9"), LOGITS > 0,
+                                    np.asarray(1.0)],
                          ids=["object", "complex", "bytes", "bool", "0-d"])
 def test_other_logits_are_refused_by_name(name, logits):
     if name == "ece difference" and not logits.ndim:
@@ -170,9 +183,11 @@ def test_numbers_that_are_not_finite_are_refused_by_name(name, value):
 
 
 @pytest.mark.parametrize("measure", [
-    lambda y, z: temperature.scores_at(z, y, 2.0), lambda y, z: temperature.minimise_nll(z, y), lambda y, z: temperature.minimise_ece(z, y),
+    lambda y, z: temperature.scores_at(z, y, 2.0), lambda y, z: temperature.minimise_nll(z, y),
+    lambda y, z: temperature.minimise_ece(z, y),
     lambda y, z: accuracy.measure_all(z, y), lambda y, z: representation.measure_all(network(y, z, FEATURES[:0])),
-    lambda y, z: class_statistics.of_features(FEATURES[:0], y), lambda y, z: representation.linear_cka(FEATURES[:0], FEATURES[:0])])
+    lambda y, z: class_statistics.of_features(FEATURES[:0], y),
+    lambda y, z: representation.linear_cka(FEATURES[:0], FEATURES[:0])])
 def test_no_examples_are_refused_in_one_line(measure):
     with pytest.raises(ValueError, match="at least one") as error:
         measure(LABELS[:0], LOGITS[:0])
@@ -196,17 +211,21 @@ def test_float8_from_a_file_is_refused_with_the_way_out(tmp_path):
 
 
 @pytest.mark.parametrize("function", [
-    lambda x: neural_collapse.simplex(x), lambda x: neural_collapse.duality(x, x), lambda x: neural_collapse.logit_simplex(x, x),
+    lambda x: neural_collapse.simplex(x), lambda x: neural_collapse.duality(x, x),
+    lambda x: neural_collapse.logit_simplex(x, x),
     lambda x: neural_collapse.variability(np.eye(6), x), lambda x: representation.effective_rank(x),
-    lambda x: representation.linear_cka(x, x), lambda x: information.logit_information(x), lambda x: information.printed_information(x),
-    lambda x: information.fitted_mixture(x)[1], lambda x: information.neighbour_information(x), lambda x: information.repeated(x),
+    lambda x: representation.linear_cka(x, x), lambda x: information.logit_information(x),
+    lambda x: information.printed_information(x),
+    lambda x: information.fitted_mixture(x)[1], lambda x: information.neighbour_information(x),
+    lambda x: information.repeated(x),
     lambda x: information.mixture_information(x[0], 0.5)])
 def test_matrices_of_every_float_type(function):
     for dtype in ("f2", ">f4", ">f8", ml_dtypes.bfloat16):
         given = FEATURES[:6].astype(dtype)
         if dtype == "f2":
             given = np.round(given).astype(dtype)  # whose products are exact
-        assert function(given) == pytest.approx(function(given.astype(np.float64)), rel=0.02 if given.dtype.kind == "V" else 1e-12)
+        assert function(given) == pytest.approx(function(given.astype(np.float64)),
+                                                rel=0.02 if given.dtype.kind == "V" else 1e-12)
     for dtype in (object, complex):
         with pytest.raises((InvalidArray, TypeError), match="dtype|float"):
             function(FEATURES[:6].astype(dtype))
@@ -222,11 +241,13 @@ def test_small_labels_of_many_classes_count_in_their_own_columns():
         assert split.refinement >= 0 and split == scores.brier_split(confident, LABELS)
 
 
-@pytest.mark.parametrize("mask", [np.arange(400) % 3 > 0, (np.arange(400) % 3 > 0).astype("u1"), (np.arange(400) % 3 > 0).astype(">i8")])
+@pytest.mark.parametrize("mask", [np.arange(400) % 3 > 0, (np.arange(400) % 3 > 0).astype("u1"),
+                                  (np.arange(400) % 3 > 0).astype(">i8")])
 def test_masks_of_zeros_and_ones_are_masks_and_no_positions(mask):
     kept = np.arange(400) % 3 > 0
     assert scores.brier_score(LOGITS, LABELS, mask=mask) == scores.brier_score(LOGITS[kept], LABELS[kept])
-    for wrong in (mask.astype(float), mask * 2 if mask.dtype != bool else np.arange(400), mask.astype(object), np.asarray(True)):
+    for wrong in (mask.astype(float), mask * 2 if mask.dtype != bool else np.arange(400), mask.astype(object),
+                  np.asarray(True)):
         with pytest.raises(InvalidArray, match="mask"):
             scores.brier_score(LOGITS, LABELS, mask=wrong)
 
@@ -237,8 +258,10 @@ def test_outcomes_of_zeros_and_ones_are_outcomes():
     for dtype in ("u1", "i8"):
         area = selective.risk_coverage_area(of.confidence, of.correct)
         assert selective.risk_coverage_area(of.confidence, of.correct.astype(dtype)) == area
-        assert scores.smooth_error(of.confidence, of.correct.astype(dtype)) == scores.smooth_error(of.confidence, of.correct)
-        joint = [bootstrap.joint(of.confidence[None], correct[None], draws=20) for correct in (of.correct, of.correct.astype(dtype))]
+        assert scores.smooth_error(of.confidence,
+                                   of.correct.astype(dtype)) == scores.smooth_error(of.confidence, of.correct)
+        joint = [bootstrap.joint(of.confidence[None], correct[None], draws=20)
+                 for correct in (of.correct, of.correct.astype(dtype))]
         np.testing.assert_array_equal(joint[0].errors, joint[1].errors)
     short = of.confidence.astype(np.float16)
     assert scores.smooth_error(short, of.correct) == scores.smooth_error(short.astype(float), of.correct)
@@ -260,8 +283,10 @@ def test_the_largest_finite_float32_logits_have_finite_scores(dtype, recwarn):
 
 # A class of -inf does not exist
 
-@pytest.mark.parametrize("name", [name for name in OF_LABELS if name not in ("projection", "one triple", "representation", "disagreement",
-                                                                              "similar classes", "calibration study", "class sums")])
+@pytest.mark.parametrize("name", [name for name in OF_LABELS
+                                  if name not in ("projection", "one triple", "representation", "disagreement",
+                                                                              "similar classes", "calibration study",
+                                                  "class sums")])
 def test_a_class_that_never_exists_changes_nothing_else(name):
     """Scores of the predicted class, likelihoods and γ are those of the logits without its column."""
     if name in ("classwise ece",):
@@ -272,7 +297,8 @@ def test_a_class_that_never_exists_changes_nothing_else(name):
 
 def test_a_class_that_never_exists_has_no_part_in_a_mean_over_classes():
     more = np.insert(LOGITS, 100, -np.inf, axis=1)
-    np.testing.assert_array_equal(distillation.similar_classes(more, LABELS)[:100, :100], distillation.similar_classes(LOGITS, LABELS))
+    np.testing.assert_array_equal(distillation.similar_classes(more, LABELS)[:100, :100],
+                                  distillation.similar_classes(LOGITS, LABELS))
     assert not distillation.similar_classes(more, LABELS)[:, 100].any()
     some = LOGITS.copy()
     some[LABELS == 3, 7] = np.where(np.arange(np.sum(LABELS == 3)) == 0, 50.0, -np.inf)
@@ -331,7 +357,8 @@ def test_ml_dtypes_integers_are_integers():
             checked.reals(np.zeros(3, raw))
 
 
-@pytest.mark.parametrize("value, message", [(np.nan, "is nan"), (np.inf, "is inf"), (-np.inf, "is -inf"), (1e39, "1e.39: .* at most 3.4e")])
+@pytest.mark.parametrize("value, message", [(np.nan, "is nan"), (np.inf, "is inf"), (-np.inf, "is -inf"),
+                                            (1e39, "1e.39: .* at most 3.4e")])
 def test_numbers_that_are_not_finite_are_named(value, message):
     block = np.zeros((5, 3))
     block[4, 1] = value

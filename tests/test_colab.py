@@ -1,4 +1,5 @@
-"""The notebooks: saved with the outputs of a real run, free of a machine's traces, and able to run from start to end."""
+"""The notebooks: saved with the outputs of a real run, free of a machine's traces, and able to run from start to
+end."""
 import json
 import pathlib
 import re
@@ -48,8 +49,10 @@ def test_opens_in_colab_and_installs(path):
     first, install = notebook["cells"][:2]
     repository, = re.findall(r'^REPOSITORY = "https://github.com/(.*)"$', source(install), re.MULTILINE)
     assert f"](https://colab.research.google.com/github/{repository}/blob/main/colab/{path.name})" in source(first)
-    assert 'if importlib.util.find_spec("ls_jax") is None:\n    %pip install --quiet git+{REPOSITORY}' in source(install)
-    linked = re.findall(rf"\(https://github\.com/{repository}/blob/main/([^)]+)\)", "".join(map(source, notebook["cells"])))
+    assert 'if importlib.util.find_spec("ls_jax") is None:\n    %pip install --quiet git+{REPOSITORY}' in source(
+        install)
+    linked = re.findall(rf"\(https://github\.com/{repository}/blob/main/([^)]+)\)",
+                        "".join(map(source, notebook["cells"])))
     assert not [link for link in linked if not (ROOT / link).exists()]
 
 
@@ -61,7 +64,8 @@ def test_is_saved_from_a_run_without_its_machines_traces(path):
     assert pictures(notebook) >= 2 and not [output for output in outputs(notebook) if output["output_type"] == "error"]
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     assert not any(cell["metadata"] or "id" in cell for cell in notebook["cells"])
-    shown = json.dumps([{**output, "data": {kind: data for kind, data in output.get("data", {}).items() if kind != "image/png"}}
+    shown = json.dumps([{**output, "data": {kind: data for kind, data in output.get("data", {}).items()
+                                            if kind != "image/png"}}
                         for output in outputs(notebook)])
     assert not re.findall(r"(?:^|[^\w.<:/])/(?!h\d|p>)\w+/[\w/.-]*|\w*[Ww]arning|WARNING", shown)
     assert len(text) < 500_000
@@ -80,12 +84,15 @@ def test_runs(path, tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat", reason="executes notebooks: pip install -e '.[test]'")
     nbclient = pytest.importorskip("nbclient", reason="executes notebooks: pip install -e '.[test]'")
     pytest.importorskip("ipykernel", reason="executes notebooks: pip install -e '.[test]'")
-    for name, value in {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython"), "JAX_PLATFORMS": "cpu"}.items():
+    for name, value in {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython"),
+                        "JAX_PLATFORMS": "cpu"}.items():
         monkeypatch.setenv(name, value)
     saved, notebook = json.loads(path.read_text()), nbformat.read(path, as_version=4)
     for long, short in SHORTER.get(path.stem, {}).items():
         cell, = (cell for cell in notebook.cells if cell.cell_type == "code" and long in cell.source)
         cell.source = cell.source.replace(long, short)
-    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3",
+                            resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert pictures(notebook) == pictures(saved)
-    assert not [output.text for output in outputs(notebook) if output.get("name") == "stderr" and "arning" in output.text]
+    assert not [output.text for output in outputs(notebook) if output.get("name") == "stderr"
+                and "arning" in output.text]

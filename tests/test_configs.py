@@ -13,21 +13,22 @@ from ls_jax.data.pictures import stream
 from ls_jax.data.sources import bitext, tfds
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common import records
 from ls_jax.training import step
 
 FILES = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
-SHAPES = {"mnist": ((28, 28, 1), 10), "fashion_mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100),
+SHAPES = {"mnist": ((28, 28, 1), 10), "fashion_mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10),
+          "cifar100": ((32, 32, 3), 100),
           "imagenet2012": ((75, 75, 3), 1000)}
 
 
 def variants(path):
     known = []
-    for variant in ("", "short", "grid", "smoke"):
+    for variant in ("", "short", "small_data", "grid", "smoke"):
         try:
             known.append((variant, configs.load(path, variant)))
         except UserError:
-            assert variant in ("short", "grid")
+            assert variant in ("short", "small_data", "grid")
     return known
 
 
@@ -38,13 +39,18 @@ def stand_in(monkeypatch, tmp_path):
         name = settings.name
         shape, classes = SHAPES[name]
         rng = np.random.default_rng(0)
-        make = lambda n: data.Split(rng.integers(0, 256, (n, *shape), np.uint8), (np.arange(n) % classes).astype(np.int32))
-        train, held_out = (("train", 40), ("validation", 10)) if name == "imagenet2012" else (("train", 10_400), ("test", 100))
-        return data.Dataset(name, tuple(str(i) for i in range(classes)), {split: make(count) for split, count in (train, held_out)})
+        make = lambda n: data.Split(rng.integers(0, 256, (n, *shape), np.uint8),
+                                    (np.arange(n) % classes).astype(np.int32))
+        train, held_out = (("train", 40),
+                           ("validation", 10)) if name == "imagenet2012" else (("train", 10_400), ("test", 100))
+        return data.Dataset(name, tuple(str(i) for i in range(classes)),
+                            {split: make(count) for split, count in (train, held_out)})
     monkeypatch.setattr(tfds, "load", load)
     monkeypatch.setattr(stream, "load", load)
-    monkeypatch.setattr(bitext, "read_folder", lambda path: {"train": pairs(300), "validation": pairs(20), "test2016": pairs(20)})
-    monkeypatch.setattr(tfds, "load_translation", lambda *_: {"train": pairs(300), "validation": pairs(20), "test": pairs(20)})
+    monkeypatch.setattr(bitext, "read_folder", lambda path: {"train": pairs(300), "validation": pairs(20),
+                                                             "test2016": pairs(20)})
+    monkeypatch.setattr(tfds, "load_translation", lambda *_: {"train": pairs(300), "validation": pairs(20),
+                                                              "test": pairs(20)})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -73,7 +79,7 @@ def test_smoke_runs_from_start_to_records(path, tmp_path, stand_in):
     teachers = config.distill.teachers.values() if config.get("distill") else ()
     for each in (config, *teachers):
         each.mesh.update(member=1, data=1)  # several devices have tests of their own
-    assert results.select(experiment.measure(config, tmp_path), study="accuracy")
+    assert records.select(experiment.measure(config, tmp_path), study="accuracy")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -89,21 +95,24 @@ def test_the_full_model_has_the_papers_shape(path, stand_in):
     else:
         shape, classes = SHAPES.get(config.data.name, ((8, 8, 1), 10))
         batch = Batch(jax.ShapeDtypeStruct((4, *shape), jnp.uint8), integers(4), integers(4))
-    steps = step.build(config, classes, shape, axis_name=None)
+    steps = step.build_step(config, classes, shape, axis_name=None)
     from ls_jax.training import sweep
     state = jax.eval_shape(steps.init, sweep.take(sweep.grid(config), 0))
     output = jax.eval_shape(steps.predict, state, batch)
     if config.data.vocabulary:
-        assert output.logits.shape == (*tokens.shape, classes) and output.features.shape == (*tokens.shape, config.model.width)
+        assert output.logits.shape == (*tokens.shape, classes)
+        assert output.features.shape == (*tokens.shape, config.model.width)
         return
-    width = {"mlp": config.model.get("hidden", (0,))[-1], "alexnet": 192, "resnet": config.model.get("widths", (0,))[-1],
+    width = {"mlp": config.model.get("hidden", (0,))[-1], "alexnet": 192,
+             "resnet": config.model.get("widths", (0,))[-1], "fastnet": config.model.get("widths", (0,))[-1],
              "inception_v4": 1536}[config.model.name]
     assert output.logits.shape == (4, classes) and output.features.shape == (4, width)
 
 
 def test_an_installed_package_holds_them(tmp_path):
     pytest.importorskip("setuptools", reason="builds the package with setuptools, which is not here")
-    build = [sys.executable, "setup.py", "-q", "egg_info", f"--egg-base={tmp_path}", "build_py", f"--build-lib={tmp_path}"]
+    build = [sys.executable, "setup.py", "-q", "egg_info", f"--egg-base={tmp_path}", "build_py",
+             f"--build-lib={tmp_path}"]
     subprocess.run(build, cwd=FILES[0].parents[1], check=True, capture_output=True)
     assert sorted(file.name for file in (tmp_path / "ls_jax" / "configs").iterdir()) == [file.name for file in FILES]
     assert (tmp_path / "ls_jax" / "data" / "sources" / "digits.npz").exists()

@@ -19,8 +19,10 @@ from ls_jax.studies import registry
     (fields.share(), [1, 0.2], [0, 1.1, True], "be above 0 and at most 1"),
     (fields.boolean(), [True, False], [0, 1, "yes"], "be True or False"),
     (fields.choice("he", "me"), ["he"], ["the", 3], "be one of he, me"),
-    (fields.several(fields.whole(1)), [(), (1, 2), [3]], [(0,), 3, "ab", (1, "a")], "be a tuple, each of which must be a whole number"),
-    (fields.several(fields.whole(0), count=3), [(0, 0, 0)], [(0, 0), (0, 0, -1)], "be a tuple of 3, each of which must"),
+    (fields.several(fields.whole(1)), [(), (1, 2), [3]], [(0,), 3, "ab", (1, "a")],
+     "be a tuple, each of which must be a whole number"),
+    (fields.several(fields.whole(0), count=3), [(0, 0, 0)], [(0, 0), (0, 0, -1)],
+     "be a tuple of 3, each of which must"),
     (fields.optional(fields.above(0)), [None, 1], [0, "a"], "be None, or be above 0"),
     (fields.section(side=fields.share()), [{"side": 1}], [{"side": 2}], "have side that must be above 0 and at most 1"),
 ])
@@ -57,7 +59,8 @@ def test_every_model_declares_what_its_constructor_takes(name):
     """Names, meanings, and defaults that pass the checks; the constructor has no defaults of its own beside them."""
     model = models._load(name)
     taken = inspect.signature(model.__init__).parameters
-    own = {field for field in taken if field not in ("self", "num_classes", "image_shape", "rngs", "axis_name", "dtype")}
+    own = {field for field in taken if field not in ("self", "num_classes", "image_shape", "rngs", "axis_name",
+                                                     "dtype")}
     assert own == set(model.FIELDS) and all(taken[field].default is inspect.Parameter.empty for field in own)
     for field, declared in model.FIELDS.items():
         declared.refuse(field, declared.default)
@@ -87,8 +90,10 @@ def test_every_study_declares_its_section(name):
     ("information.draws", 51, "config.information.draws=51 must be from 2 to config.information.views=50"),
     ("information.examples", 0, "config.information.examples=0 must be a whole number of at least 1"),
     ("transfer.examples", 0, "config.transfer.examples=0 must be"),
-    ("translation.beams", (0,), r"config.translation.beams=\(0,\) must be a tuple, each of which must be a whole number of at least 1"),
-    ("projection.classes", (0.5,), "config.projection.classes=.* must be a tuple, each of which must be a triple of classes, or a class"),
+    ("translation.beams", (0,), r"config.translation.beams=\(0,\) must be a tuple, each of which must be a whole "
+                                r"number of at least 1"),
+    ("projection.classes", (0.5,), "config.projection.classes=.* must be a tuple, each of which must be a triple of "
+                                   "classes, or a class"),
 ])
 def test_a_studys_field_is_checked_before_the_training(field, value, message):
     config = configs.default()
@@ -104,8 +109,10 @@ def test_a_studys_fields_may_change_when_a_run_is_resumed():
 
 
 @pytest.mark.parametrize("name, more, source", [
-    ("digits", {}, "digits"), ("folder:there", {"image_size": 3}, "folder"), ("npz:there.npz", {}, "npz"), ("text:there", {}, "bitext"),
-    ("wmt14_translate/de-en", {"vocabulary": 600}, "bitext"), ("mnist", {}, "tfds"), ("imagenet2012", {"image_size": 75}, "stream"),
+    ("digits", {}, "digits"), ("folder:there", {"image_size": 3}, "folder"), ("npz:there.npz", {}, "npz"),
+    ("text:there", {}, "bitext"),
+    ("wmt14_translate/de-en", {"vocabulary": 600}, "bitext"), ("mnist", {}, "tfds"),
+    ("imagenet2012", {"image_size": 75}, "stream"),
     ("imagenet2012:5.1.0", {"image_size": 75}, "stream"), ("mnist:3.0.1", {}, "tfds"),
 ])
 def test_a_data_set_has_its_source(name, more, source):
@@ -113,7 +120,8 @@ def test_a_data_set_has_its_source(name, more, source):
 
 
 @pytest.mark.parametrize("name, more, message", [
-    ("digits", {"vocabulary": 600}, "config.data.vocabulary=600 is for text:PATH: leave it unset for data.name='digits'"),
+    ("digits", {"vocabulary": 600}, "config.data.vocabulary=600 is for text:PATH: leave it unset for "
+                                    "data.name='digits'"),
     ("npz:there.npz", {"image_size": 3}, "config.data.image_size=3 is for folder:PATH and a TFDS name: leave it unset"),
     ("text:there", {"vocabulary": 600, "image_size": 3}, "config.data.image_size=3 is for"),
 ])
@@ -124,7 +132,8 @@ def test_a_field_of_another_source_is_refused(name, more, message):
 
 def test_a_model_without_fields_and_a_module_that_is_no_source_are_told(monkeypatch):
     monkeypatch.setitem(models.MODELS, "mine", Field)
-    with pytest.raises(InvalidField, match="model 'mine': Field has no FIELDS; declare there what it takes of config.model"):
+    with pytest.raises(InvalidField, match="model 'mine': Field has no FIELDS; declare there what it takes of "
+                                           "config.model"):
         models.fields("mine")
     monkeypatch.setattr(sources, "SOURCES", ("ls_jax.data.noise", *sources.SOURCES))
     with pytest.raises(TypeError, match="ls_jax.data.noise is no Source: it lacks NAMES, FIELDS, owns, check, load"):

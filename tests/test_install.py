@@ -10,36 +10,45 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-DIRECTORIES = {"the folder that holds the clone": "home", "the clone": "home/ls_jax", "the package": "home/ls_jax/ls_jax",
-               "a part of the package": "home/ls_jax/ls_jax/studies", "the tests": "home/ls_jax/tests", "an empty folder": "empty",
+DIRECTORIES = {"the folder that holds the clone": "home", "the clone": "home/ls_jax",
+               "the package": "home/ls_jax/ls_jax",
+               "a part of the package": "home/ls_jax/ls_jax/studies", "the tests": "home/ls_jax/tests",
+               "an empty folder": "empty",
                "the root": "/"}
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """(where all is, bin/ of an environment that has this repository, cloned as `ls_jax`, and the packages of this environment)."""
-    pytest.importorskip("setuptools", minversion="70.1", reason="installs the package with setuptools: pip install -e '.[test]'")
+    """(where all is, bin/ of an environment that has this repository, cloned as `ls_jax`, and the packages of this
+    environment)."""
+    pytest.importorskip("setuptools", minversion="70.1", reason="installs the package with setuptools: pip install -e "
+                                                                "'.[test]'")
     place = tmp_path_factory.mktemp("install")
     clone = place / "home" / "ls_jax"
     for name in ("ls_jax", "tests"):
         shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, clone / name)
-    for folder in (clone / "config", place / "empty"):  # beside the clone, its config/ would be taken for the module ls_jax.config
+    # beside the clone, its config/ would be taken for the module ls_jax.config
+    for folder in (clone / "config", place / "empty"):
         folder.mkdir()
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "venv"], check=True)
     programs = place / "venv" / "bin"
-    own = pathlib.Path(run(programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=place).stdout.strip())
+    own = pathlib.Path(run(programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))",
+                           cwd=place).stdout.strip())
     paths = dict.fromkeys([sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("-packages"))])
-    (own / "packages_of_the_tests.pth").write_text("".join(f"{path}\n" for path in paths))  # whose own .pth files are not followed
-    done = run(programs / "python", "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "-e", clone, cwd=place)
+    # whose own .pth files are not followed
+    (own / "packages_of_the_tests.pth").write_text("".join(f"{path}\n" for path in paths))
+    done = run(programs / "python", "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "-e", clone,
+               cwd=place)
     assert done.returncode == 0, done.stderr
     return place, programs
 
 
 def run(*command, cwd):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return subprocess.run(list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True,
+                          timeout=120)
 
 
 @pytest.mark.parametrize("directory", DIRECTORIES.values(), ids=DIRECTORIES)
@@ -57,7 +66,8 @@ def test_each_way_to_start_it_has_the_same_help(installed):
     place, programs = installed
     texts = [run(programs / command[0], *command[1:], "--help", cwd=place).stdout
              for command in (["ls_jax"], ["python", "-m", "ls_jax.main"])]
-    assert all("MODE is run (the default" in text and "--workdir: " in text and "--mode: " in text for text in texts)
+    for text in texts:
+        assert "The modes, with an example each:" in text and "--workdir: " in text and "--mode: " in text
 
 
 def test_a_wheel_holds_every_file_of_the_package(installed):

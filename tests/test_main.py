@@ -1,6 +1,8 @@
-"""The command line: every mistake gets one line that names it and the fix, before anything is trained or overwritten."""
+"""The command line: every mistake gets one line that names it and the fix, before anything is trained or
+overwritten."""
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from ls_jax import main
+import ls_jax
+from ls_jax import config, main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DIGITS = f"--config={ROOT}/configs/digits_mlp.py:smoke"
@@ -52,26 +55,39 @@ def test_runs_and_prints_the_table(command):
     (["--config.sweep.seed=(0,0.5)"], "config.sweep.seed holds 0.5: a seed must be a whole number"),
     (["--config.sweep.beta=(0.5,)"], "config.sweep.beta is of students with a teacher"),
     (["--config.sweep.gama=(0.5,)"], "--config.sweep.gama: the config has no field 'sweep.gama'"),
-    (["--config.sweep.arms={'a': {'alpha': 0.1}, 'b': {'alpha': 2}}"], "config.sweep.arms.b.alpha holds 2: label smoothing must lie in"),
+    (["--config.sweep.arms={'a': {'alpha': 0.1}, 'b': {'alpha': 2}}"],
+     "config.sweep.arms.b.alpha holds 2: label smoothing must lie in"),
+    (["--config.sweep.arms={'a': {'alpha': 0.1}, 'a': {}}"], "config.sweep.arms names 'a' twice"),
+    (["--config.sweep.arms={'a': {'max_supression': 0.1}}"],
+     "has no field 'max_supression' (did you mean 'max_suppression'?)"),
+    (["--config.sweep.max_suppression=(-0.1, 0.0)"],
+     "max_suppression holds -0.1: MaxSup's weight must lie in [0, inf)"),
+    (["--config.sweep.margin=(6.0,)"],
+     "config.sweep.margin means nothing without margin_penalty: set margin_penalty too"),
     (["--config.sweep.baseline={'alpha': 0.05}"], "config.sweep.baseline={'alpha': 0.05} is not in the sweep"),
-    (["--config.sweep.arms={'a': {}, 'b': {'alpha': 0.1}}", "--config.sweep.baseline=c"], "config.sweep.baseline='c' names no arm"),
+    (["--config.sweep.arms={'a': {}, 'b': {'alpha': 0.1}}", "--config.sweep.baseline=c"],
+     "config.sweep.baseline='c' names no arm"),
     (["--config.sweep.seed=(1,1)"], "config.sweep.seed=(1, 1) holds a value twice"),
     (["--config.steps=many"], "steps"),
     (["--config.loss.convention=unifrom"], "config.loss.convention='unifrom' is unknown (did you mean 'uniform'?)"),
     (["--config.optimizer.schedule=cosine"], "choose from constant, linear, step"),
     (["--config.batch_size=10", "--config.mesh.data=4"], "mesh.data=4 does not divide batch_size=10"),
     (["--config.model.name=mpl"], "config.model.name='mpl' is unknown (did you mean 'mlp'?)"),
-    (["--config.model.hidden=(8, 0)"], "config.model.hidden=(8, 0) must be a tuple, each of which must be a whole number of at least 1"),
+    (["--config.model.hidden=(8, 0)"], "config.model.hidden=(8, 0) must be a tuple, each of which must be a whole "
+                                       "number of at least 1"),
     (["--config.model.name=alexnet"], "model 'alexnet' has no field 'hidden'; it has none"),
-    (["--config.data.image_size=9"], "config.data.image_size=9 is for folder:PATH and a TFDS name: leave it unset for data.name='digits'"),
+    (["--config.data.image_size=9"], "config.data.image_size=9 is for folder:PATH and a TFDS name: leave it unset for "
+                                     "data.name='digits'"),
     (["--config.data.row_length=0"], "config.data.row_length=0 must be a whole number of at least 1"),
-    (["--config.data.crop.area=(0.5, 2.0)"], "area that must be a tuple of 2, each of which must be above 0 and at most 1"),
+    (["--config.data.crop.area=(0.5, 2.0)"], "area that must be a tuple of 2, each of which must be above 0 and at "
+                                             "most 1"),
     (["--config.mesh.member=3"], "mesh.member=3 does not divide the sweep's 2 members"),
     (["--config.mesh.member=2", "--config.mesh.data=8"], "needs 16 devices, and there are 8"),
     (["--config.data.name=digit"], "data.name='digit' is no data set that TFDS knows (did you mean 'digits'?)"),
     (["--config.data.name=npz:/nowhere.npz"], "/nowhere.npz"),
     (["--config.evaluate.split=validation"], "config.evaluate.split='validation': digits has the splits train, test"),
-    (["--config.data.holdout=1000000"], "data.holdout=1000000 must be from 0 to 1296: digits has 1297 training examples"),
+    (["--config.data.holdout=1000000"], "data.holdout=1000000 must be from 0 to 1296: digits has 1297 training "
+                                        "examples"),
     (["--processes=2"], "--processes needs --coordinator=HOST:PORT"),
     (["--mode=trian"], "trian"),
     (["extra"], "unexpected argument 'extra'"),
@@ -83,7 +99,7 @@ def test_a_mistake_gets_one_line_and_nothing_is_written(command, tmp_path, argum
     assert not (tmp_path / "run" / "config.json").exists() and not out
 
 
-def test_what_is_missing_is_asked_for(command, tmp_path):
+def test_what_is_missing_is_asked_for(command, tmp_path, unchecked):
     assert "--config=configs/NAME.py is missing" in command()[2]
     assert "--workdir=DIR is missing" in command(DIGITS, workdir=None)[2]
     assert "config file nowhere.py does not exist" in command("--config=nowhere.py")[2]
@@ -114,7 +130,8 @@ def test_a_users_own_arrays(command, tmp_path):
     labels = np.arange(120) % 3
     images = (rng.integers(0, 120, (120, 6, 6)) + labels[:, None, None] * 60).astype(np.uint8)
     np.savez(tmp_path / "mine.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
-    status, out, err = command(DIGITS, f"--config.data.name=npz:{tmp_path}/mine.npz", "--config.data.train_examples=100")
+    status, out, err = command(DIGITS, f"--config.data.name=npz:{tmp_path}/mine.npz",
+                               "--config.data.train_examples=100")
     assert status == 0 and "test split, 120 examples" in out, err
 
 
@@ -122,9 +139,25 @@ def test_more_processes_than_devices_of_the_mesh(tmp_path):
     port = 20_000 + (os.getpid() + 7) % 20_000
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
     workers = [subprocess.Popen(
-        [sys.executable, "-m", "ls_jax.main", DIGITS, f"--workdir={tmp_path}/run", f"--coordinator=localhost:{port}", "--processes=2",
+        [sys.executable, "-m", "ls_jax.main", DIGITS, f"--workdir={tmp_path}/run", f"--coordinator=localhost:{port}",
+         "--processes=2",
          f"--process={i}", "--config.mesh.member=1", "--config.mesh.data=1"], cwd=ROOT, env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for i in range(2)]
     for worker in workers:
         _, err = worker.communicate(timeout=120)
         assert worker.returncode == 2 and "2 processes, but the mesh member=1 x data=1 uses devices of 1 only" in err
+
+
+def test_versions_are_told_before_anything_else(command):
+    status, out, _ = command("--version")
+    assert status in (0, None) and out.startswith(f"ls_jax {ls_jax.__version__}\n")
+    assert re.search(r"jax \d.*\ndevices: 8 × cpu \(cpu\)\nCPU: .* cores\nXLA on the CPU: XLA_FLAGS ", out)
+
+
+def test_help_shows_every_mode_with_an_example_and_every_config():
+    done = subprocess.run([sys.executable, "-m", "ls_jax", "--help"], capture_output=True, text=True,
+                          cwd=pathlib.Path(__file__).parents[1])
+    for mode in main.MODES:
+        assert re.search(rf"^{mode} .*\n +ls_jax .*--workdir=", done.stdout, re.MULTILINE) or mode == "compile"
+    assert all(re.search(rf"^{path.stem} +\S", done.stdout, re.MULTILINE) for path in config.shipped())
+    assert max(map(len, done.stdout.splitlines())) <= 125 and "--workdir" in done.stdout

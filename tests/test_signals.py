@@ -77,7 +77,8 @@ def outcome(workdir):
 
 
 def assert_nothing_is_half_written(workdir):
-    assert not [path for path in workdir.rglob("*") if path.name.startswith(".") and path.name != lock.FILE or "partial" in path.name]
+    assert not [path for path in workdir.rglob("*") if path.name.startswith(".") and path.name != lock.FILE
+                or "partial" in path.name]
     for path in workdir.rglob("*.npz"):
         with np.load(path) as arrays:
             assert all(np.isfinite(arrays[name]).all() for name in ("logits", "features"))
@@ -105,7 +106,8 @@ def test_signals_come_first(tmp_path):
                "signals.install = lambda: (print(*sorted(heavy & set(sys.modules))), install())\n"
                "from ls_jax.__main__ import start; start()")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.stdout.splitlines()[0] == "" and done.returncode == 2 and done.stderr.startswith("ls_jax: --workdir=DIR is missing")
+    assert done.stdout.splitlines()[0] == "" and done.returncode == 2
+    assert done.stderr.startswith("ls_jax: --workdir=DIR is missing")
     assert "ls_jax = ls_jax.__main__:start" in (ROOT / "setup.py").read_text()
 
 
@@ -244,7 +246,8 @@ def test_a_signal_ends_a_shutdown_that_hangs_with_the_status_decided_before(tmp_
 @pytest.mark.parametrize("every,end", [(0, "nothing of the training is saved"),
                                        (10, "the same command goes on from step 20, the last one saved")])
 def test_a_second_signal_in_training_says_what_is_saved(tmp_path, every, end):
-    """The first one's line is there while the main thread is in a step, which is here a call of C that no signal ends."""
+    """The first one's line is there while the main thread is in a step, which is here a call of C that no signal
+    ends."""
     program = ("import hashlib, sys; from ls_jax import signals; signals.install()\n"
                "from ls_jax import main; from ls_jax.training import loop; from ls_jax.workdir import log\n"
                "def progress(self, step):\n"
@@ -260,7 +263,8 @@ def test_a_second_signal_in_training_says_what_is_saved(tmp_path, every, end):
     assert process.stderr.readline() == "ls_jax: SIGINT: saving after this step; once more ends at once\n"
     time.sleep(2 * signals.REPEAT)
     process.send_signal(signal.SIGINT)
-    assert line_of(process, seconds=10) == f"ls_jax: ended at once by a second SIGINT; {end}" and process.returncode == 130
+    assert line_of(process, seconds=10) == f"ls_jax: ended at once by a second SIGINT; {end}"
+    assert process.returncode == 130
 
 
 def test_nohup_stays(tmp_path):

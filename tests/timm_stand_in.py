@@ -38,7 +38,8 @@ def install_stand_ins():
                 raise AttributeError(name)
             return type(name, (), {})
 
-    names = ("", ".transforms", ".transforms.functional", ".datasets", ".datasets.folder", ".ops", ".ops.misc", ".models",
+    names = ("", ".transforms", ".transforms.functional", ".datasets", ".datasets.folder", ".ops", ".ops.misc",
+             ".models",
              ".models.feature_extraction", ".utils")
     for name in names:
         module = Anything(f"torchvision{name}")

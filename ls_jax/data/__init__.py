@@ -1,5 +1,7 @@
-"""Data sets by name: digits (embedded), a TFDS name, folder:PATH, npz:PATH or text:PATH. Whole in host memory, but for TFDS pictures of
-many sizes (`data.pictures.stream`)."""
+"""Data sets by name: digits (embedded), a TFDS name, folder:PATH, npz:PATH or text:PATH.
+
+They are held in host memory, except TFDS images of many sizes, which are streamed (`data.pictures.stream`).
+"""
 import dataclasses
 import pathlib
 
@@ -20,30 +22,30 @@ def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -
     """The data set that `config.data` names, after hold-out, subsetting and label noise.
 
     Args:
-        data: the section of a config; of the sources' fields those that are None may be absent.
-        workdir: where the vocabulary of a text is kept.
+        data: the section of a config. Fields of the sources that are None may be absent.
+        workdir: where the vocabulary of a text is saved.
 
     Raises:
-        UserError: the data set is unknown, not there or damaged, too small for what is asked of it, or of another kind than its fields.
+        UserError: the data set is unknown, missing, damaged or too small, or a field does not apply to it.
     """
     dataset = sources.of(data).load(data, workdir)
-    if dataset.text:  # its pairs were held out before they were packed into rows
+    if dataset.text:  # pairs are held out before they are packed into rows
         return dataset
     splits = holdout.split(dataset.name, dataset.splits, data.holdout, data.train_examples)
     return _noisy(dataclasses.replace(dataset, splits=splits), data.get("label_noise"))
 
 
 def check(data: ml_collections.ConfigDict) -> None:
-    """Whether the data set is there, without reading it, and what reads it.
+    """Check, without reading the data set, that it and the libraries that read it are there.
 
     Raises:
-        UserError: one is not, with what to do.
+        UserError: something is missing; the message has the fix.
     """
     sources.of(data).check(data)
 
 
 def _noisy(dataset: Dataset, rate: float | None) -> Dataset:
-    """With symmetric noise on the training labels; a hold-out made of training examples keeps the right ones."""
+    """The data set with symmetric noise on its training labels. Labels of held-out examples stay right."""
     if not rate:
         return dataset
     train = dataset.splits["train"]

@@ -1,4 +1,4 @@
-"""What every data source gives: named splits of images and labels, or of packed text, whole in host memory."""
+"""The data sets that sources return: named splits of images and labels, or of packed text, in host memory."""
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from ls_jax.data.text.vocabulary import Vocabulary
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Images with 1 or 3 channels, and their class numbers from 0."""
+    """Images with 1 or 3 channels, and their labels, counted from 0."""
 
     images: UInt8[np.ndarray, "examples height width channels"]
     labels: Int32[np.ndarray, " examples"]
@@ -22,16 +22,16 @@ class Split:
 
     @property
     def inputs(self) -> UInt8[np.ndarray, "examples height width channels"]:
-        """What a network takes."""
+        """The network's inputs."""
         return self.images
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width, channels; None of text."""
+        """Height, width, channels; for text it is None."""
         return self.images.shape[1:]
 
     def rows(self, size: int) -> int:
-        """Examples in a batch of this size."""
+        """The number of examples in a batch of this size."""
         return size
 
     def take(self, indices: Int[np.ndarray, " taken"]) -> "Split":
@@ -41,7 +41,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextSplit:
-    """Sentence pairs packed into rows, each of which is an example; `labels` are the target's next tokens, 0 at padding."""
+    """Sentence pairs packed into rows; a row is an example. `labels` are the target's next tokens, 0 at padding."""
 
     inputs: Tokens
     labels: Int32[np.ndarray, "rows target"]
@@ -52,13 +52,19 @@ class TextSplit:
         return len(self.labels)
 
     def rows(self, size: int) -> int:
-        """Examples in a batch of so many target tokens, padding included; at least one."""
+        """The number of rows in a batch of `size` target tokens, padding included; at least one."""
         return max(1, size // self.labels.shape[1])
+
+    def sentences(self, index: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
+        """Each token's sentence, numbered from 0 among those that occur. A token's index is row x length + place."""
+        rows = index // self.labels.shape[1]
+        segments = self.inputs.target_segments.reshape(-1)[index].astype(np.int64)
+        return np.unique(rows * (int(segments.max(initial=0)) + 1) + segments, return_inverse=True)[1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sentences:
-    """Pairs of a sentence and its translation as they were read, and where: the numbers of their lines, or of their records, from 1."""
+    """Sentences, their translations, and the number of the line or record that each was read from, counted from 1."""
 
     source: Sequence[str]
     target: Sequence[str]
@@ -77,20 +83,20 @@ class Text:
     """What a data set of sentence pairs has beside its packed splits."""
 
     vocabulary: Vocabulary
-    sentences: dict[str, Sentences]        # all that are held out, by the name of their file, to be translated
-    facts: dict[str, dict[str, Any]]       # of each split: pairs, rows, what was left out, and the shares that are no padding
+    sentences: dict[str, Sentences]   # the held-out ones, for translation, by the name of their file
+    facts: dict[str, dict[str, Any]]  # of each split: pairs, rows, excluded pairs, and fractions that are no padding
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest tells: the vocabulary's hash, and the facts."""
+        """For a manifest: the vocabulary's size and hash, and the facts."""
         return {"vocabulary": {"pieces": len(self.vocabulary), "sha256": self.vocabulary.sha256}, "splits": self.facts}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Splits by name: train and test, and validation where there is one; all of one shape. Of text the classes are the vocabulary."""
+    """The splits train and test, perhaps also validation, all of one shape. The classes of text are its vocabulary."""
 
     name: str
     class_names: tuple[str, ...]
-    splits: dict[str, Any]  # of Split, TextSplit or stream.Pictures
-    changed_labels: int = 0  # training labels that `config.data.label_noise` made wrong
-    text: Text | None = None  # what else is known of sentence pairs
+    splits: dict[str, Any]    # of Split, TextSplit or stream.Pictures
+    changed_labels: int = 0   # number of training labels that `config.data.label_noise` made wrong
+    text: Text | None = None  # of sentence pairs

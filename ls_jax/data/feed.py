@@ -1,4 +1,4 @@
-"""Batches ahead of their use: what the training loop and the evaluation hand to their programs, on the devices."""
+"""Prefetching: the inputs of the training and evaluation programs, on the devices."""
 import collections
 import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator
@@ -11,19 +11,22 @@ from ls_jax.data import memory, order
 from ls_jax.devices import mesh as meshes
 from ls_jax.devices.layout import Layout
 
-AHEAD = 2  # batches that are read, or on the devices, before they are asked for
+AHEAD = 2  # batches that are prefetched
+
+Seeds = Int[np.ndarray, " members"]
 
 
-def training(layout: Layout, arrays: Any, seeds: Any, examples: int, batch_size: int, first: int, last: int,
-       steps_at: Callable[[int], int]) -> Iterator[tuple[int, list[Any]]]:
-    """(steps, what they are given, as slots) from step `first` to `last`: a function of the seeds and the step alone.
+def training(layout: Layout, arrays: memory.Placed, seeds: Seeds, examples: int, batch_size: int, first: int, last: int,
+             steps_at: Callable[[int], int]) -> Iterator[tuple[int, list[Any]]]:
+    """(number of steps, their input as slots) from step `first` to `last`: a function of the seeds and the step alone.
 
     Args:
-        layout: where the members are.
-        arrays: the training split, see `memory.place`.
-        seeds: int32 [members].
-        examples, batch_size: of the split, and of a step.
-        steps_at: how many steps are taken at once from a step on.
+        layout: of the members on the devices.
+        arrays: the training split; see `memory.place`.
+        seeds: one for each member.
+        examples: the number of examples in the split.
+        batch_size: examples per step.
+        steps_at: how many steps the program takes in one call, from a given step on.
     """
     def one(step):
         ids = order.block(examples, batch_size, seeds, step, steps_at(step))
@@ -38,22 +41,25 @@ def training(layout: Layout, arrays: Any, seeds: Any, examples: int, batch_size:
     return ahead(one, starts(), AHEAD if memory.streamed(arrays) else 0)
 
 
-def place(layout: Layout, arrays: Any, ids: Int[np.ndarray, "members steps batch"], seeds: Any = None, step: int = 0) -> list[Any]:
-    """What the steps from `step` on are given for these example ids, on the devices, as slots; `seeds` are of random crops."""
+def place(layout: Layout, arrays: memory.Placed, ids: Int[np.ndarray, "members steps batch"],
+          seeds: Seeds | None = None, step: int = 0) -> list[Any]:
+    """The input of the steps from `step` on, on the devices, as slots; `seeds` are those of random crops."""
     slots, of_seeds = [], {}
     for members in layout.member_ids():
-        if memory.streamed(arrays):  # slots of equal seeds share their pictures
+        if memory.streamed(arrays):  # slots of equal seeds share their images
             own = tuple(int(seed) for seed in seeds[members])
             if own not in of_seeds:
-                of_seeds[own] = meshes.put(layout.mesh, meshes.STEPS, memory.given(arrays, ids[members], seeds=seeds[members], step=step))
+                batch = memory.given(arrays, ids[members], seeds=seeds[members], step=step)
+                of_seeds[own] = meshes.put(layout.mesh, meshes.STEPS, batch)
             slots.append(of_seeds[own])
         else:
             slots.append(meshes.put(layout.mesh, meshes.STEPS, ids[members]))
     return slots
 
 
-def evaluation(layout: Layout, arrays: Any, index: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
-    """(what a program is given, rows of `index`, mask) until every example was given once; see `order.padded`."""
+def evaluation(layout: Layout, arrays: memory.Placed, index: Int[np.ndarray, " examples"],
+               batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
+    """(the program's input, positions in `index`, mask) until each example was given once; see `order.padded`."""
     def one(padded):
         rows, mask = padded
         return meshes.put(layout.mesh, meshes.ROWS, memory.given(arrays, index[rows])), rows, mask
@@ -62,7 +68,7 @@ def evaluation(layout: Layout, arrays: Any, index: Any, batch_size: int) -> Iter
 
 
 def ahead(make: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
-    """`make` of every item in turn, `count` of them begun by another thread before they are asked for."""
+    """`make(item)` for each item in order. A thread makes `count` of them ahead; 0: no thread."""
     if not count:
         yield from map(make, items)
         return

@@ -1,4 +1,4 @@
-"""Which training examples are held out as "validation", and which are trained on."""
+"""The hold-out: which training examples become the split "validation", and which are trained on."""
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,14 @@ SEED = 190602629  # never a run's seed, so that all runs share one split
 
 
 def split(name: str, splits: dict[str, Any], holdout: int, train_examples: int | None) -> dict[str, Any]:
-    """Holds out training examples as "validation" and keeps only so many of the rest.
+    """The splits after `holdout` training examples became "validation", with `train_examples` of the rest (None: all).
 
-    One permutation of the training set, from a fixed seed, decides both: its front is held out and its back is
-    trained on. So smaller training subsets lie inside larger ones, and do not depend on the hold-out. Both
-    splits keep the data set's order.
+    One permutation of the training set, from a fixed seed, decides both. Its front is held out, and its back is trained
+    on. So a smaller training subset is part of every larger one, and does not depend on the hold-out. Both splits keep
+    the data set's order.
 
     Raises:
-        UserError: the data set, called `name`, has its own validation split, or is too small.
+        UserError: the data set `name` has a validation split of its own, or is too small.
     """
     if not holdout and train_examples is None:
         return splits

@@ -1,4 +1,4 @@
-"""Label noise: training labels that are made wrong on purpose (Lukasik et al. 2020 smooth against it)."""
+"""Label noise: training labels made wrong on purpose (Lukasik et al. 2020 study smoothing against it)."""
 import numpy as np
 from jaxtyping import Int32
 
@@ -6,10 +6,10 @@ NOISE_SEED = 200302819  # never a run's seed, so that all runs share one set of 
 
 
 def symmetric(labels: Int32[np.ndarray, " examples"], rate: float, classes: int) -> Int32[np.ndarray, " examples"]:
-    """The labels, each with probability `rate` replaced by one of the other classes, all equally likely.
+    """The labels, each replaced with probability `rate` by one of the other classes, all equally likely.
 
-    Wrong at one rate is wrong at every higher one, by the same wrong class. In expectation the labels are those that label smoothing of
-    α = rate K/(K-1) makes (the paper's convention), and of α = rate in the convention "off_target".
+    A label that is wrong at one rate has the same wrong class at every higher rate. The expected labels are the targets
+    of label smoothing with α = rate K/(K-1) (the paper's convention), or with α = rate in the convention "off_target".
     """
     rng = np.random.RandomState(NOISE_SEED)  # a stream that NumPy has frozen
     wrong, offset = rng.random_sample(len(labels)) < rate, rng.randint(1, classes, len(labels))

@@ -1,8 +1,8 @@
-"""Which example ids belong to (seed, step): the whole answer to data order, resume and evaluation padding.
+"""The order of the examples: which example ids belong to (seed, step). It also pads the batches of an evaluation.
 
-The stream of a seed is one permutation of all examples after another, nothing dropped; step s of batch size B
-reads positions s*B to (s+1)*B of it. It is computed on the host from (seed, epoch) alone, so any step can be
-asked for at any time, and every process and member with that seed gets the same ids.
+The stream of a seed is one permutation of all examples after another; none is dropped. Step s of batch size B reads
+positions s*B to (s+1)*B of it. The host computes it from (seed, epoch) alone, so any step can be computed at any time,
+and all processes and members of one seed get the same ids.
 """
 import functools
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ def ids(num_examples: int, batch_size: int, seed: int, step: int) -> Int32[np.nd
 
 def block(num_examples: int, batch_size: int, seeds: Sequence[int] | Int32[np.ndarray, " members"], step: int,
           steps: int) -> Int32[np.ndarray, "members steps batch"]:
-    """The ids of `steps` steps from `step` on, for each member's seed."""
+    """The example ids of `steps` steps from `step` on, for each member's seed."""
     rows = [_read(num_examples, int(seed), int(step) * batch_size, steps * batch_size) for seed in seeds]
     return np.stack(rows).reshape(len(seeds), steps, batch_size)
 
 
 def padded(num_examples: int,
            batch_size: int) -> Iterator[tuple[Int32[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]]:
-    """Batches (ids, mask) that hold every id once, in order, where mask is True; the last is filled with id 0."""
+    """Batches (ids, mask). Where mask is True they hold each id once, in order; the last batch is padded with id 0."""
     for start in range(0, num_examples, batch_size):
         positions = np.arange(start, start + batch_size)
         mask = positions < num_examples

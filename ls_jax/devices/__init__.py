@@ -1,1 +1,1 @@
-"""The devices that a process computes on."""
+"""Devices: the mesh, processes, the layout of members, and XLA's flags on a CPU."""

@@ -1,8 +1,8 @@
-"""How the members of a sweep are laid over devices, and programs of one member run for all.
+"""The layout of a sweep's members over devices, and programs of one member that run for all.
 
-A sweep's arrays have a leading member axis [M, ...]. While it runs they are held as a list of `slots`, each [W, ...] with
-W sharded over the mesh's 'member' axis; the programs of the slots run one after another. How many slots there are is the
-strategy (`config.members`), chosen by measurement because a vmapped convolution is a grouped convolution:
+A sweep's arrays have a leading member axis [members, ...]. While it runs they are a list of `slots`, each [width, ...]
+and sharded over the mesh's 'member' axis. The slots' programs run one after another. The strategy (`config.members`)
+decides how many slots there are. It is chosen by measurement, because a vmapped convolution is a grouped convolution:
 
 - "unroll": one member per device and slot; one compiled single-member program, called once per slot;
 - "vmap", "map": one slot; each device's members are batched, or looped over inside the program.
@@ -18,63 +18,83 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Int
 
-from ls_jax.devices import mesh as meshes
+from ls_jax.devices import mesh
 
 STRATEGIES = ("unroll", "vmap", "map")
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """M members on a mesh: slot s holds the s-th of each device's consecutive members, so no data moves to split or join."""
+    """The members of a sweep on a mesh.
+
+    Slot s holds the s-th of each device's consecutive members, so that `split` and `join` move no data between devices.
+    """
     mesh: Mesh
-    members: int
+    num_members: int
     strategy: str
 
     @property
     def width(self) -> int:
         """Members per slot."""
-        return self.mesh.shape["member"] if self.strategy == "unroll" else self.members
+        return self.mesh.shape["member"] if self.strategy == "unroll" else self.num_members
 
     @property
     def slots(self) -> int:
-        """Programs run one after another for each step of the sweep."""
-        return self.members // self.width
+        """Number of programs that run one after another for each step of the sweep."""
+        return self.num_members // self.width
 
-    def member_ids(self) -> np.ndarray:
-        """[slots, width]: which member lies where."""
-        return np.arange(self.members).reshape(self.width, self.slots).T
+    def member_ids(self) -> Int[np.ndarray, "slots width"]:
+        """The index of the member at each place of each slot."""
+        return np.arange(self.num_members).reshape(self.width, self.slots).T
 
     def split(self, tree: Any) -> list[Any]:
-        """[M, ...] to a list of slots [W, ...]."""
+        """The slots [width, ...] of a tree of arrays [members, ...]."""
         return list(self._split(tree))
 
     def join(self, slots: list[Any]) -> Any:
-        """A list of slots [W, ...] to [M, ...]."""
+        """The tree of arrays [members, ...] of slots [width, ...]."""
         return self._join(tuple(slots))
 
     @functools.cached_property
     def _split(self):
-        slot = lambda x, s: x.reshape(self.width, self.slots, *x.shape[1:])[:, s]
-        return self._jit(lambda tree: tuple(jax.tree.map(lambda x: slot(x, s), tree) for s in range(self.slots)))
+        def slot(x, s):
+            return x.reshape(self.width, self.slots, *x.shape[1:])[:, s]
+
+        def split(tree):
+            return tuple(jax.tree.map(functools.partial(slot, s=s), tree) for s in range(self.slots))
+
+        return self._jit(split)
 
     @functools.cached_property
     def _join(self):
-        whole = lambda *xs: jnp.stack(xs, axis=1).reshape(self.members, *xs[0].shape[1:])
-        return self._jit(lambda slots: jax.tree.map(whole, *slots))
+        def join(*xs):
+            return jnp.stack(xs, axis=1).reshape(self.num_members, *xs[0].shape[1:])
+
+        return self._jit(lambda slots: jax.tree.map(join, *slots))
 
     def _jit(self, f):
-        return jax.jit(f, out_shardings=NamedSharding(self.mesh, meshes.MEMBER))
+        return jax.jit(f, out_shardings=NamedSharding(self.mesh, mesh.MEMBER))
 
 
-def over_mesh(f: Callable, layout: Layout, in_specs: tuple[P, ...], out_specs: Any, donate: tuple[int, ...] = ()) -> "SweepProgram":
-    """Run `f`, written for one member on one shard, for a whole sweep: the only place that adds the two axes.
+def over_mesh(f: Callable, layout: Layout, in_specs: tuple[P, ...], out_specs: Any,
+              donate: tuple[int, ...] = ()) -> "SweepProgram":
+    """`f`, which is written for one member on one shard, as a program for a whole sweep.
 
-    Arguments whose spec names 'member' are lists of slots, the others are plain; any may be None. `donate`d ones are consumed.
+    No other place adds the member and the data axis.
+
+    Args:
+        f: a function of trees of arrays.
+        layout: of the sweep.
+        in_specs: one per argument. If it names 'member' the argument is a list of slots, else one tree; any may be
+        None. out_specs: of the result of one slot.
+        donate: the indices of the arguments whose memory the result may take.
     """
     axes = tuple(0 if "member" in tuple(spec) else None for spec in in_specs)
-    jitted = jax.jit(meshes.map_shards(_members(f, axes, layout.strategy), layout.mesh, in_specs, out_specs), donate_argnums=donate)
-    return SweepProgram(jitted, axes, layout.slots, in_turn=jax.default_backend() == "cpu" and layout.mesh.size > 1)
+    mapped = mesh.map_shards(_over_members(f, axes, layout.strategy), layout.mesh, in_specs, out_specs)
+    in_turn = jax.default_backend() == "cpu" and layout.mesh.size > 1
+    return SweepProgram(jax.jit(mapped, donate_argnums=donate), axes, layout.slots, in_turn)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,44 +102,49 @@ class SweepProgram:
     """A function of one member on one shard, compiled for a whole sweep; see `over_mesh`.
 
     Attributes:
-        jitted: what runs for one slot.
-        axes: of each argument 0 where it is a list of slots, None where it is the same for all.
-        slots: how many there are.
-        in_turn: whether to wait for each: on a CPU, programs in flight together take each other's threads, and their collectives wait
-            for ever.
+        jitted: the compiled function of one slot.
+        axes: for each argument 0 if it is a list of slots, None if all slots share it.
+        slots: the number of slots.
+        in_turn: whether to wait for each slot. On a CPU, programs that run at once take each other's threads, and their
+            collectives deadlock.
     """
-    jitted: Any
+    jitted: jax.stages.Wrapped
     axes: tuple[int | None, ...]
     slots: int
     in_turn: bool
 
     def __call__(self, *arguments: Any) -> list[Any]:
         """The results of all slots."""
-        of = lambda slot: (argument if axis is None or argument is None else argument[slot] for argument, axis in zip(arguments, self.axes))
-        return [self.one_slot(*of(slot)) for slot in range(self.slots)]
+        return [self.one_slot(*self._of_slot(arguments, slot)) for slot in range(self.slots)]
+
+    def _of_slot(self, arguments, slot):
+        return (argument if axis is None or argument is None else argument[slot]
+                for argument, axis in zip(arguments, self.axes))
 
     def one_slot(self, *arguments: Any) -> Any:
-        """The result of one slot, of whose arguments none is a list."""
+        """The result of one slot, from the arguments of this slot."""
         result = self.jitted(*arguments)
         return jax.block_until_ready(result) if self.in_turn else result
 
-    def lower(self, *arguments: Any) -> Any:
-        """`jax.jit`'s lowering of what runs for one slot."""
+    def lower(self, *arguments: Any) -> jax.stages.Lowered:
+        """The lowered program of one slot."""
         return self.jitted.lower(*arguments)
 
 
-def _members(f: Callable, axes: tuple[int | None, ...], strategy: str) -> Callable:
-    """Add the local member axis to `f`."""
+def _over_members(f: Callable, axes: tuple[int | None, ...], strategy: str) -> Callable:
+    """`f` with the axis of a device's own members on the arguments whose axis is 0, and on the result."""
     if strategy == "vmap":
         return jax.vmap(f, in_axes=axes)
-    pick = lambda arguments, m: tuple(a if axis is None else jax.tree.map(lambda x: x[m], a)
-                                      for a, axis in zip(arguments, axes))
 
-    def one(*arguments):
-        return jax.tree.map(lambda x: x[None], f(*pick(arguments, 0)))
+    def of_member(arguments, member):
+        return tuple(argument if axis is None else jax.tree.map(lambda x: x[member], argument)
+                     for argument, axis in zip(arguments, axes))
+
+    def single(*arguments):
+        return jax.tree.map(lambda x: x[None], f(*of_member(arguments, 0)))
 
     def looped(*arguments):
-        count = next(jax.tree.leaves(a)[0].shape[0] for a, axis in zip(arguments, axes) if axis == 0)
-        return lax.map(lambda m: f(*pick(arguments, m)), jnp.arange(count))
+        count = next(jax.tree.leaves(argument)[0].shape[0] for argument, axis in zip(arguments, axes) if axis == 0)
+        return lax.map(lambda member: f(*of_member(arguments, member)), jnp.arange(count))
 
-    return one if strategy == "unroll" else looped
+    return single if strategy == "unroll" else looped

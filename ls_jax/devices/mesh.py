@@ -1,5 +1,6 @@
-"""The device mesh and global arrays: every JAX call that changes between versions is here or in `processes`."""
+"""The device mesh and global arrays. JAX calls that change between versions are here or in `processes`."""
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,8 +15,8 @@ from ls_jax.errors import UserError
 MEMBER = P("member")                # [members, ...]: states, hyper-parameters
 STEPS = P("member", None, "data")   # [members, steps, batch]: the example ids of several steps
 OUTPUTS = P("member", "data")       # [members, batch, ...]: predictions
-ROWS = P("data")                    # [batch]: example ids that all members are evaluated on
-BLOCKS = P(None, "data")            # [blocks, batch]: the same, several batches of them
+ROWS = P("data")                    # [batch]: example ids on which all members are evaluated
+BLOCKS = P(None, "data")            # [blocks, batch]: several batches of them
 SHARED = P()                        # the same on every device: the data set
 
 
@@ -24,13 +25,18 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
-def make(member: int | None, data: int | None, members: int, batch_size: int, devices: list[Any] | None = None) -> Mesh:
-    """The ('member', 'data') mesh; a size left None is chosen: first as many members apart as divide the sweep.
+def make(member: int | None, data: int | None, members: int, batch_size: int,
+         devices: list[jax.Device] | None = None) -> Mesh:
+    """The ('member', 'data') mesh.
 
-    Of all devices, or of these, which may be a topology's that is not here.
+    Args:
+        member, data: the sizes of the axes. None: chosen, first 'member' as large as divides the sweep, then 'data'.
+        members: how many the sweep has.
+        batch_size: examples per step.
+        devices: None: all. They may belong to a topology that this machine does not have.
 
     Raises:
-        UserError: where the sizes fit neither the devices, nor the sweep, nor the batch.
+        UserError: the sizes do not fit the devices, the sweep or the batch.
     """
     devices = jax.devices() if devices is None else devices
     if member is None:
@@ -41,11 +47,13 @@ def make(member: int | None, data: int | None, members: int, batch_size: int, de
             data -= 1
     wanted = member * data
     if wanted > len(devices):
-        raise UserError(f"mesh.member={member} x mesh.data={data} needs {wanted} devices, and there are {len(devices)}: lower either")
+        raise UserError(f"mesh.member={member} x mesh.data={data} needs {wanted} devices, and there are "
+                        f"{len(devices)}: lower either")
     if members % member:
         raise UserError(f"mesh.member={member} does not divide the sweep's {members} members: choose a divisor")
     if batch_size % data:
-        raise UserError(f"mesh.data={data} does not divide batch_size={batch_size}: choose a batch size that is a multiple of it")
+        raise UserError(f"mesh.data={data} does not divide batch_size={batch_size}: choose a batch size that is a "
+                        "multiple of it")
     chosen = devices[:wanted]
     unused = set(range(jax.process_count())) - {device.process_index for device in chosen}
     if unused:
@@ -55,28 +63,28 @@ def make(member: int | None, data: int | None, members: int, batch_size: int, de
 
 
 def put(mesh: Mesh, spec: P, value: Any) -> Any:
-    """A tree of host arrays, equal on every process, as global arrays laid out by `spec`."""
+    """The tree of host arrays `value`, equal on every process, as global arrays with the sharding `spec`."""
     sharding = NamedSharding(mesh, spec)
 
     def place(x):
         if jax.process_count() == 1:
             return jax.device_put(np.asarray(x), sharding)
-        x = x if hasattr(x, "shape") else np.asarray(x)  # what is like an array is asked for this process's part alone
+        x = x if hasattr(x, "shape") else np.asarray(x)  # of a lazy array only this process's part is computed
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
     return jax.tree.map(place, value)
 
 
 def fetch(value: Any) -> Any:
-    """A tree of global arrays as NumPy arrays, whole, on every process."""
-    if jax.process_count() == 1:
-        return jax.device_get(value)
-    return jax.tree.map(lambda x: np.asarray(
-        x if x.is_fully_replicated else multihost_utils.process_allgather(x, tiled=True)), value)
+    """The tree of global arrays `value` as whole NumPy arrays, on every process."""
+    def gather(x):
+        return np.asarray(x if x.is_fully_replicated else multihost_utils.process_allgather(x, tiled=True))
+
+    return jax.device_get(value) if jax.process_count() == 1 else jax.tree.map(gather, value)
 
 
-def in_parts(f: Any, values: np.ndarray) -> np.ndarray:
-    """f(values) of an f that gives each value its own result, whatever the others: every process computes its part, and gets all."""
+def in_parts(f: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """f(values) for an elementwise `f`: each process computes its part, and the results are all-gathered."""
     count = jax.process_count()
     if count == 1:
         return f(values)
@@ -86,27 +94,40 @@ def in_parts(f: Any, values: np.ndarray) -> np.ndarray:
 
 
 def anywhere(flags: np.ndarray) -> np.ndarray:
-    """Where a flag is set on any process."""
+    """Element by element, whether a flag is set on any process."""
     return flags if jax.process_count() == 1 else np.any(multihost_utils.process_allgather(flags), axis=0)
 
 
-def map_shards(f: Any, mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
-    """`jax.shard_map` with the check that what is declared equal on all data shards is so; of one shard it is."""
-    return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=reduction_axis(mesh) is not None)
+def map_shards(f: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
+    """`jax.shard_map`, which with several data shards checks that results declared equal on all of them are so."""
+    several_shards = reduction_axis(mesh) is not None
+    return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=several_shards)
 
 
 def reduction_axis(mesh: Mesh) -> str | None:
-    """The axis to reduce over, None where a batch is one shard: over one device XLA:CPU copies it all, a tenth of an MLP's step."""
+    """The axis to reduce over; None if a batch is one shard.
+
+    XLA:CPU copies the operands of a reduction over one device, which would take a tenth of an MLP's step.
+    """
     return "data" if mesh.shape["data"] > 1 else None
 
 
 def varying(value: Any, axis_name: str | tuple[str, ...] | None) -> Any:
-    """Inside `map_shards`, a tree of arrays that are equal on all shards, taken as each shard's own: gradients with respect to them
-    are then the shard's too, and are summed when the caller asks."""
+    """Inside `map_shards`, arrays that are equal on all shards, marked as varying over the axis.
+
+    Gradients with respect to them are then each shard's own, and the caller sums them.
+    """
     return jax.lax.pcast(value, axis_name, to="varying") if axis_name else value
 
 
 def zeros(shapes: Any) -> Any:
-    """Zeros of a tree of `jax.eval_shape`'s results that vary over the same mesh axes, as a loop's carry must."""
-    axes = lambda x: tuple(x.manual_axis_type.varying) if x.manual_axis_type else ()
-    return jax.tree.map(lambda x: varying(jnp.zeros(x.shape, x.dtype), axes(x)), shapes)
+    """Zeros with the shapes, dtypes and varying mesh axes of `shapes`, as a scan's carry needs them.
+
+    Args:
+        shapes: a tree that `jax.eval_shape` returned.
+    """
+    def zeros_like(x):
+        axes = tuple(x.manual_axis_type.varying) if x.manual_axis_type else ()
+        return varying(jnp.zeros(x.shape, x.dtype), axes)
+
+    return jax.tree.map(zeros_like, shapes)

@@ -1,4 +1,4 @@
-"""Several processes, one a host or a GPU: how they find each other, and that the loss of one ends all, with a line that says so."""
+"""Several processes, one per host or GPU: how they connect, and how the loss of one ends all with one line."""
 import contextlib
 import ctypes
 import functools
@@ -13,40 +13,50 @@ import jax
 
 from ls_jax.errors import UserError
 
-# Seconds that processes wait for those that do not come, or do not answer: in a collective they would wait for ever. At the end they
-# wait long, since process 0 may still be writing its report; one that fails leaves within FAREWELL, which is time for all to fail alike.
-PATIENCE = dict(initialization_timeout=300, heartbeat_timeout_seconds=30, shutdown_timeout_seconds=86_400)
-FAREWELL = 10
-ABSENT = (f"not all processes came within {PATIENCE['initialization_timeout']} s: start the same command on every host, with one "
-          "--coordinator that all can reach and the right --processes")
-LOST = "another process was lost ({}), and its own log says why; the same command on every host goes on from the last checkpoint"
-SIGNS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "Gloo", "NCCL", "coordination service")  # in errors that say so
+# Timeouts in seconds: to connect, between heartbeats, at shutdown. Without them a collective would wait for ever. The
+# last is long, since process 0 may still be writing its report.
+TIMEOUTS = dict(initialization_timeout=300, heartbeat_timeout_seconds=30, shutdown_timeout_seconds=86_400)
+EXIT_DELAY = 10  # seconds until a process that failed exits; the others have time to fail with the same error
+ABSENT = (f"not all processes came within {TIMEOUTS['initialization_timeout']} s: start the same command on every "
+          "host, with one --coordinator that all can reach and the right --processes")
+LOST = ("another process was lost ({}), and its own log says why; fix the cause, then rerun the same command on every "
+        "host: training resumes from the last checkpoint")
+SIGNS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "Gloo", "NCCL", "coordination service")  # in such errors
 
 
 def initialize(coordinator: str | None, processes: int | None, process: int | None, *, auto: bool = False) -> None:
-    """Join the other processes, before anything asks for a device; without arguments this process is alone.
+    """Connect to the other processes; call it before anything uses a device. Without arguments this process is alone.
 
-    `auto` lets JAX find the coordinator from the cluster (Cloud TPU, Slurm, Open MPI, Kubernetes). It is a flag and not a
-    guess, since a pod that is wrongly taken for a single host trains as many separate copies as it has hosts.
+    Args:
+        coordinator: HOST:PORT of process 0.
+        processes: how many there are.
+        process: the index of this one.
+        auto: let JAX find them from the cluster (Cloud TPU, Slurm, Open MPI, Kubernetes). It is not guessed: a pod that
+        is
+            taken for single hosts would train a separate copy on each.
+
+    Raises:
+        UserError: the arguments do not go together.
     """
     if coordinator is None and not auto:
         if processes not in (None, 1):
             raise UserError("--processes needs --coordinator=HOST:PORT, the address of process 0")
         return
     if not auto and (processes is None or process is None or not 0 <= process < processes):
-        raise UserError(f"--coordinator needs --processes=N and --process=I with 0 <= I < N, got processes={processes}, process={process}")
+        raise UserError(f"--coordinator needs --processes=N and --process=I with 0 <= I < N, got "
+                        f"processes={processes}, process={process}")
     explain_abort(ABSENT)
-    jax.distributed.initialize(*() if auto else (coordinator, processes, process), **PATIENCE)
+    jax.distributed.initialize(*() if auto else (coordinator, processes, process), **TIMEOUTS)
     _preemption()
     explain_abort(LOST.format("or JAX failed: see above"))
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Work that several processes share, as a `with` block: whoever is lost, or fails, ends the others too.
+    """A context for work that several processes share: if one is lost or fails, the others end too.
 
-    A process whose peer is lost ends with a line on stderr and the status `os.EX_TEMPFAIL`, 75: try again. One that fails itself ends
-    as it would alone, but does not wait for the others.
+    A process whose peer is lost ends with a line on stderr and the status `os.EX_TEMPFAIL`, 75, which means: try again.
+    A process that fails itself ends as if it were alone, but does not wait for the others.
     """
     try:
         yield
@@ -55,37 +65,51 @@ def together() -> Iterator[None]:
             if reason := loss(error):
                 sys.stdout.flush()
                 give_up(LOST.format(reason))
-            status = (2 if isinstance(error, UserError) else 128 + getattr(error, "signal", signal.SIGINT)
-                      if isinstance(error, KeyboardInterrupt) else 1)
-            leave = threading.Timer(FAREWELL, os._exit, (status,))
+            leave = threading.Timer(EXIT_DELAY, os._exit, (_status(error),))
             leave.daemon = True
             leave.start()
         raise
 
 
+def _status(error):
+    """The exit status of a command that ends with this error."""
+    if isinstance(error, UserError):
+        return 2
+    return 128 + getattr(error, "signal", signal.SIGINT) if isinstance(error, KeyboardInterrupt) else 1
+
+
 def preemption() -> Callable[[int], None]:
-    """A function to call with a signal that came: JAX's preemption service then tells the other processes, if any."""
+    """A function to call with a signal's number, which tells the other processes through JAX's preemption service."""
     if jax.process_count() == 1:
-        return lambda number: None
+        return _nobody_to_tell
     notify = _preemption()
-    return lambda number: notify(signal.SIGTERM)
+
+    def tell(number):
+        notify(signal.SIGTERM)
+
+    return tell
+
+
+def _nobody_to_tell(number):
+    """There are no other processes."""
 
 
 @functools.cache
 def _preemption() -> Callable[[int], None]:
-    """The service's own handler of SIGTERM, in whose place Python's is put back.
+    """The preemption service's own handler of SIGTERM; Python's handler is put back in its place.
 
-    It would keep SIGTERM for the training loop, which alone asks the service, and it hears of no other signal.
+    With the service's handler, SIGTERM would reach only the training loop, which asks the service; and it handles no
+    other signal.
     """
-    place = ctypes.CDLL(None).signal
-    place.restype, place.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
-    handler = place(signal.SIGTERM, None)
+    set_handler = ctypes.CDLL(None).signal
+    set_handler.restype, set_handler.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+    handler = set_handler(signal.SIGTERM, None)
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     return ctypes.CFUNCTYPE(None, ctypes.c_int)(handler)
 
 
 def loss(error: BaseException | None) -> str:
-    """Where an error, or one that it came from, says that another process does not answer, what it says; else ""."""
+    """The message of an error, or of one that caused it, that says that another process does not answer; else ""."""
     while error is not None:
         if any(sign in str(error) for sign in SIGNS):
             return " ".join(str(error).split())[:150]
@@ -100,10 +124,10 @@ def give_up(line: str) -> NoReturn:
 
 
 def explain_abort(line: str) -> None:
-    """Let abort() end this process as `give_up` does.
+    """Make abort() end this process as `give_up` does.
 
-    JAX calls it from a thread of its own where the others are gone: no exception comes, and a handler of Python's `signal` would wait
-    for the main thread, which waits for the others.
+    JAX calls abort() from its own thread when other processes are gone. Then no exception is raised, and a handler of
+    Python's `signal` module would wait for the main thread, which waits for the other processes.
     """
     global _handler  # C keeps no reference
     _handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: give_up(line))

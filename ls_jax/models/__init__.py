@@ -1,17 +1,18 @@
-"""The networks: each takes images, or the Transformer `data.text.tokens.Tokens`, and returns `Output(logits, features)`.
+"""The networks. Each maps images, or for the Transformer `data.text.tokens.Tokens`, to `Output(logits, features)`.
 
-Every model is a `flax.nnx` module whose state is read and written as pure nested dicts (`nnx.split`, `nnx.to_pure_dict`,
-`nnx.merge`), holds no random state, and ends in a linear layer: logits = features @ kernel + bias with those of `head`, or
-logits = features @ embedding.T in the Transformer. MODELS lists them; `Model` says what one has.
+Every model is a `flax.nnx` module without random state. Its state is read and written as pure nested dicts
+(`nnx.split`, `nnx.to_pure_dict`, `nnx.merge`). It ends in a linear layer: logits = features @ head.kernel + head.bias,
+or in the Transformer logits = features @ embedding.T. MODELS lists the models, and `Model` is their protocol.
 """
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
@@ -19,16 +20,27 @@ from ls_jax.errors import InvalidField, did_you_mean
 from ls_jax.fields import Field
 from ls_jax.models.layers import Output
 
-__all__ = ["MODELS", "Model", "Output", "build", "check", "fields", "head"]
+__all__ = ["MODELS", "Model", "Output", "build", "check", "cpu_fusion", "fields", "head", "statistics", "vmap_members"]
 
 
 class Model(Protocol):
     """A network: a class of `flax.nnx.Module`s that MODELS names.
 
-    FIELDS are the fields of `config.model` beside `name`; the constructor takes each as a keyword, and has no defaults of its own.
-    It also takes `num_classes`, `rngs` and `dtype` (of the computation: parameters, features and logits are float32), and may take
-    `image_shape` (height, width, channels) and `axis_name`, the mesh axis over which batch statistics are averaged.
-    Its output layer is `head`, an `nnx.Linear`; or it has none, and its `embedding` [classes, features] is the output layer.
+    FIELDS are the fields of `config.model` beside `name`; the constructor takes each as a keyword, and has no defaults
+    of its own. It also takes `num_classes`, `rngs` and `dtype` (of the computation: parameters, features and logits are
+    float32), and may take `image_shape` (height, width, channels) and `axis_name`, the mesh axis over which batch
+    statistics are averaged. Its output layer is `head`, an `nnx.Linear`; or it has none, and its `embedding` [classes,
+    features] is the output layer.
+
+    A class may also declare two measured facts, which change the speed of a run alone:
+
+    CPU_FUSION: the value of XLA:CPU's fusion flag under which it trains fastest, one of `devices.cpu.VALUES`
+        (benchmarks/cpu_flags.py).
+    VMAP_MEMBERS: whether members that share a GPU or TPU train fastest as one vmapped program
+        (benchmarks/train_step.py --members).
+
+    It may have a static method `statistics`. Of normalised training images [images, height, width, channels], on the
+    host, this makes nested dicts of NumPy arrays, which replace every member's initial batch statistics of these names.
     """
 
     FIELDS: ClassVar[Mapping[str, Field]]
@@ -37,7 +49,7 @@ class Model(Protocol):
 
     def __call__(self, x: Float[Array, "batch height width channels"], *, train: bool,
                  dropout_keys: Key[Array, " batch"] | None = None) -> Output:
-        """Logits [batch, classes] and features [batch, features] of images (or of Tokens [batch, places], one more axis each).
+        """Logits [batch, classes] and features [batch, features] of images; of Tokens [batch, places] one more axis.
 
         Args:
             x: float32 images, augmented and normalised.
@@ -52,6 +64,7 @@ MODELS: dict[str, str | type[Model]] = {
     "mlp": "ls_jax.models.mlp.MLP",
     "alexnet": "ls_jax.models.alexnet.AlexNet",
     "resnet": "ls_jax.models.resnet.ResNet",
+    "fastnet": "ls_jax.models.fastnet.FastNet",
     "inception_v4": "ls_jax.models.inception.InceptionV4",
     "transformer": "ls_jax.models.transformer.Transformer",
 }
@@ -67,18 +80,31 @@ def build(
     dtype: jax.typing.DTypeLike = jnp.float32,
     **given: Any,
 ) -> nnx.Module:
-    """Builds the model called `name` from the fields of `config.model` that are given, the others at their defaults.
+    """A new model from the given fields of `config.model`; the others have their defaults.
 
-    `axis_name` is the mesh axis over which batch statistics are averaged; models without any take no notice of it. The
-    Transformer has no `image_shape`, and its classes are the vocabulary.
-    Raises ValueError for an unknown name or field, and for sizes that do not fit each other.
+    Args:
+        name: a name in MODELS.
+        num_classes: for the Transformer, the size of the vocabulary.
+        image_shape: height, width, channels; None for the Transformer.
+        rngs: for the initial parameters.
+        axis_name: the mesh axis over which batch statistics are averaged; models without any ignore it.
+        dtype: of the computation.
+
+    Raises:
+        ValueError: an unknown name or field, or sizes that do not fit each other.
     """
     check(name, given)
     model = _load(name)
     allowed = inspect.signature(model.__init__).parameters
-    shape = {field: value for field, value in (("axis_name", axis_name), ("image_shape", image_shape)) if field in allowed}
+    shape = {field: value for field, value in (("axis_name", axis_name), ("image_shape", image_shape))
+             if field in allowed}
     defaults = {field: each.default for field, each in model.FIELDS.items()}
     return model(num_classes=num_classes, rngs=rngs, dtype=jnp.dtype(dtype), **shape, **(defaults | given))
+
+
+def statistics(name: str) -> Callable[[np.ndarray], dict[str, Any]] | None:
+    """The function of training pictures that a model's initial statistics are in part; None for most. See `Model`."""
+    return getattr(_load(name), "statistics", None)
 
 
 def fields(name: str) -> Mapping[str, Field]:
@@ -86,12 +112,23 @@ def fields(name: str) -> Mapping[str, Field]:
     return _load(name).FIELDS
 
 
+def cpu_fusion(name: str) -> str | None:
+    """The value of XLA:CPU's fusion flag with which a model trains fastest; None: it declares none."""
+    return getattr(_load(name), "CPU_FUSION", None)
+
+
+def vmap_members(name: str) -> bool:
+    """Whether members that share a GPU or TPU train fastest as one vmapped program, as the class declares."""
+    return getattr(_load(name), "VMAP_MEMBERS", False)
+
+
 def check(name: str, given: Mapping[str, Any]) -> None:
     """Raise InvalidField, a ValueError, unless there is a model of this name whose fields may have these values."""
     known = fields(name)
     for field, value in given.items():
         if field not in known:
-            raise InvalidField(f"model {name!r} has no field {field!r}{did_you_mean(field, known)}; it has {', '.join(known) or 'none'}")
+            raise InvalidField(f"model {name!r} has no field {field!r}{did_you_mean(field, known)}; it has "
+                               f"{', '.join(known) or 'none'}")
         known[field].refuse(f"config.model.{field}", value)
 
 
@@ -103,16 +140,18 @@ def _load(name: str) -> type[nnx.Module]:
         module, _, attribute = model.rpartition(".")
         model = getattr(importlib.import_module(module), attribute)
     if not hasattr(model, "FIELDS"):
-        raise InvalidField(f"model {name!r}: {model.__name__} has no FIELDS; declare there what it takes of config.model, {{}} for nothing")
+        raise InvalidField(f"model {name!r}: {model.__name__} has no FIELDS; declare there what it takes of "
+                           "config.model, {} for nothing")
     return model
 
 
 def head(params: dict[str, Any]) -> dict[str, jax.Array]:
-    """The output layer's kernel [..., features, classes] and bias [..., classes], of members with or without leading axes.
+    """The output layer's kernel [..., features, classes] and bias [..., classes]; leading axes are members.
 
-    A network that shares its output layer with its embedding has no bias: zeros.
+    An output layer without a bias, such as one that is shared with an embedding, has zeros.
     """
     if "head" in params:
-        return params["head"]
+        kernel = params["head"]["kernel"]
+        return {"bias": jnp.zeros((*kernel.shape[:-2], kernel.shape[-1]), kernel.dtype)} | params["head"]
     embedding = params["embedding"]
     return {"kernel": jnp.swapaxes(embedding, -1, -2), "bias": jnp.zeros(embedding.shape[:-1], embedding.dtype)}

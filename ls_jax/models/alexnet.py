@@ -1,4 +1,4 @@
-"""The paper's CIFAR-10 "AlexNet" (appendix A.1): the network of TensorFlow's CIFAR-10 tutorial, without weight averaging."""
+"""The paper's CIFAR-10 "AlexNet" (A.1): the network of TensorFlow's CIFAR-10 tutorial, without weight averaging."""
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ from ls_jax.models.layers import Output, local_response_norm, max_pool
 class AlexNet(nnx.Module):
     """conv1 - pool - LRN - conv2 - LRN - pool - dense1 (384) - dense2 (192) - head, ReLU after each layer but the head.
 
-    Any image size and number of channels (the tutorial crops CIFAR-10 to 24x24x3). Kernels start from a normal
-    distribution cut off at two standard deviations, uncorrected as in TensorFlow, so that their deviation is 0.88 std.
+    It takes images of any size and number of channels; the tutorial crops CIFAR-10 to 24x24x3. Kernels start from a
+    normal distribution that is cut off at two standard deviations. As in TensorFlow this is not corrected for, so the
+    kernels' standard deviation is 0.88 of the nominal one.
     """
 
     FIELDS = {}
@@ -26,7 +27,7 @@ class AlexNet(nnx.Module):
         dtype: jax.typing.DTypeLike = jnp.float32,
     ):
         height, width, channels = image_shape
-        rows, columns = (-(-size // 4) for size in (height, width))  # two poolings, each halves and rounds up
+        rows, columns = (-(-size // 4) for size in (height, width))  # two poolings, each halves, rounded up
         self.dtype = dtype
 
         def start(std, bias):
@@ -40,9 +41,10 @@ class AlexNet(nnx.Module):
         self.head = nnx.Linear(192, num_classes, **start(1 / 192, 0.0))
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], *, train: bool, dropout_keys: Key[Array, " batch"] | None = None
+        self, x: Float[Array, "batch height width channels"], *, train: bool,
+        dropout_keys: Key[Array, " batch"] | None = None
     ) -> Output:
-        """Logits and the 192 activations of dense2. `train` and `dropout_keys` change nothing: no dropout, no statistics."""
+        """Logits and the 192 activations of dense2. There is no dropout and no batch norm, so `train` has no effect."""
         del train, dropout_keys
         x = x.astype(self.dtype)
         x = local_response_norm(max_pool(nnx.relu(self.conv1(x))))

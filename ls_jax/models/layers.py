@@ -13,11 +13,12 @@ from jaxtyping import Array, Float, Key
 
 
 class Output(NamedTuple):
-    """What a model returns, both float32 whatever the compute dtype.
+    """A model's output, float32 for any compute dtype.
 
-    features are the penultimate activations, so logits = features @ head.kernel + head.bias. The Transformer has them for
-    every place of the target, [rows, target, ...]. auxiliary_logits are those of a second classifier further down, of models that
-    have one, while training.
+    Attributes:
+        logits: features @ head.kernel + head.bias. The Transformer's are [rows, target, classes], one for each place.
+        features: the activations of the penultimate layer.
+        auxiliary_logits: those of an auxiliary classifier on a lower layer, in training, for models that have one.
     """
 
     logits: Float[Array, "*batch classes"]
@@ -26,8 +27,11 @@ class Output(NamedTuple):
 
 
 class KeyStream(nnx.RngStream):
-    """The keys of nnx.RngStream, whose count is set whole: nnx sets it by index and asks each tracer for its sharding, which JAX answers
-    with an error message of a page, half the time that a deep network is built in."""
+    """nnx.RngStream with a cheaper counter.
+
+    nnx updates the counter by index, which makes JAX format a long error message for every tracer. That took half of
+    the time to build a deep network.
+    """
 
     def __call__(self) -> Key[Array, ""]:
         """The next key."""
@@ -37,7 +41,7 @@ class KeyStream(nnx.RngStream):
 
 
 def parameter_keys(key: Key[Array, ""]) -> nnx.Rngs:
-    """`nnx.Rngs(key)`, faster under a trace."""
+    """`nnx.Rngs(key)`, which is faster inside a trace."""
     rngs = nnx.Rngs(key)
     rngs.default = KeyStream(key, tag="default")
     return rngs
@@ -46,22 +50,23 @@ def parameter_keys(key: Key[Array, ""]) -> nnx.Rngs:
 def dropout(
     x: Float[Array, " batch *features"], rate: float, keys: Key[Array, " batch"]
 ) -> Float[Array, " batch *features"]:
-    """Zeroes entries with probability `rate`, to 1/65,536, and scales the others by 1/(1-rate).
+    """`x` with entries zeroed with probability `rate`, rounded to 1/65,536, and the others scaled by 1/(1-rate).
 
-    One key per example, so that the draw does not depend on how the batch is laid out over devices. An entry is drawn with 16
-    bits and none of Threefry's are thrown away, since drawing takes a sixth of a Transformer's step where each has 32 of 64.
+    There is one key per example, so that the draw does not depend on the layout of the batch over devices. Each entry
+    takes 16 bits of Threefry's output. With 32 of 64 bits, drawing would take a sixth of a Transformer's step.
     """
     entries = math.prod(x.shape[1:])
     counts = jnp.arange(-(-entries // 4) * 2, dtype=jnp.uint32)  # words in pairs
     words = jax.vmap(lambda key: threefry_2x32(jax.random.key_data(key), counts))(keys)
-    halves = jnp.concatenate([words.astype(jnp.uint16), (words >> 16).astype(jnp.uint16)], axis=-1)  # no bitcast: TPUs pad what it adds
+    # Not by a bitcast: a TPU pads the axis that it adds.
+    halves = jnp.concatenate([words.astype(jnp.uint16), (words >> 16).astype(jnp.uint16)], axis=-1)
     draws = halves[:, :entries].reshape(x.shape)
     keep = draws >= jnp.uint16(round(rate * 2**16))
     return jnp.where(keep, x / jnp.asarray(1 - rate, x.dtype), jnp.zeros_like(x))
 
 
 class Linear(nnx.Linear):
-    """nnx.Linear whose products of bfloat16 are summed in float32, the bias among them, and use the CPU's bfloat16 instructions."""
+    """nnx.Linear that sums bfloat16 products and the bias in float32, and uses the CPU's bfloat16 instructions."""
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         """x @ kernel + bias in the compute dtype."""
@@ -74,8 +79,8 @@ class Linear(nnx.Linear):
 def product(x: Float[Array, "*batch inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, "*batch outputs"]:
     """x @ kernel as float32, of operands in one dtype; gradients are products in that dtype too.
 
-    XLA:CPU has fast bfloat16 products where the result is float32 and the operands lie in rows, and otherwise converts to float32; the
-    kernel's gradient has a transposed operand.
+    XLA:CPU has fast bfloat16 products if the result is float32 and the operands are row-major; otherwise it converts to
+    float32. The kernel's gradient has a transposed operand.
     """
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
@@ -84,7 +89,9 @@ def _product_backward(operands, gradient):
     x, kernel = operands
     gradient = gradient.astype(x.dtype)
     flat = lambda y: y.reshape(-1, y.shape[-1])
-    towards = lambda a, b, *axes: lax.dot_general(a, b, ((axes[:1], axes[1:]), ((), ())), preferred_element_type=jnp.float32)
+    def towards(a, b, *axes):
+        return lax.dot_general(a, b, ((axes[:1], axes[1:]), ((), ())), preferred_element_type=jnp.float32)
+
     return (towards(gradient, kernel, gradient.ndim - 1, 1).astype(x.dtype),
             towards(transposed(flat(x)), flat(gradient), 1, 0).astype(kernel.dtype))
 
@@ -93,7 +100,7 @@ product.defvjp(lambda x, kernel: (product(x, kernel), (x, kernel)), _product_bac
 
 
 def transposed(x: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
-    """x.T, which for a CPU's products of bfloat16 is laid out anew in rows: a hundredth of a product's time."""
+    """x.T; a bfloat16 array on a CPU is copied to row-major order, which takes a hundredth of a product's time."""
     rows = lambda y: with_layout_constraint(y, Layout((0, 1)))
     return lax.platform_dependent(x.T, cpu=rows, default=lambda y: y) if x.dtype == jnp.bfloat16 else x.T
 
@@ -112,10 +119,13 @@ def local_response_norm(
     return x * root * jnp.sqrt(root)
 
 
-def max_pool(x: Float[Array, "batch height width channels"], padding: str = "SAME") -> Float[Array, "batch rows columns channels"]:
-    """Maximum over 3x3 windows at stride 2, padded as TensorFlow's SAME: only as far as the last window reaches; or VALID: not at all.
+def max_pool(x: Float[Array, "batch height width channels"],
+             padding: str = "SAME") -> Float[Array, "batch rows columns channels"]:
+    """Maximum over 3x3 windows at stride 2, with TensorFlow's padding.
 
-    Taken along rows, then columns, as maxima of three strided slices: their gradient is a sum of dilated copies, where
+    That is "SAME" (up to the end of the last window) or "VALID" (none).
+
+    It is a maximum of three strided slices along rows, then along columns. Its gradient is a sum of dilated copies;
     that of a windowed reduction is a scatter, which CPUs run slowly. Of equal entries the first gets the gradient.
     """
     for axis in (1, 2):
@@ -132,7 +142,7 @@ def max_pool(x: Float[Array, "batch height width channels"], padding: str = "SAM
 
 
 def average_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
-    """Mean over 3x3 windows at stride 1, padded as TensorFlow's SAME: of the pixels inside the picture alone. In float32."""
+    """Mean over 3x3 windows at stride 1, as TensorFlow's SAME: of the pixels inside the picture only. In float32."""
     pooled = x.astype(jnp.float32)
     for axis in (1, 2):
         size = x.shape[axis]
@@ -159,7 +169,8 @@ def _(primals, tangents):
 
 
 @jax.custom_jvp
-def relu_of_sum(x: Float[Array, "*batch channels"], shift: Float[Array, " channels"]) -> Float[Array, "*batch channels"]:
+def relu_of_sum(x: Float[Array, "*batch channels"],
+                shift: Float[Array, " channels"]) -> Float[Array, "*batch channels"]:
     """relu(x + shift), computed as max(x, -shift) + shift, which is exactly zero where it is not positive.
 
     XLA:CPU materializes the array of zeros that a plain ReLU compares with, and then fuses the ReLU with nothing; a
@@ -175,11 +186,12 @@ def _(primals, tangents):
 
 
 @jax.custom_jvp
-def scale_channels(x: Float[Array, "*batch channels"], gain: Float[Array, " channels"]) -> Float[Array, "*batch channels"]:
+def scale_channels(x: Float[Array, "*batch channels"],
+                   gain: Float[Array, " channels"]) -> Float[Array, "*batch channels"]:
     """x * gain. The gradient sees `gain` through a barrier.
 
-    Otherwise XLA:CPU would find the same broadcast of `gain` in the forward and the backward pass, materialize it at the
-    size of `x`, and keep it from one to the other.
+    Otherwise XLA:CPU would find the same broadcast of `gain` in the forward and the backward pass, materialize it at
+    the size of `x`, and keep it from one to the other.
     """
     return x * gain
 
@@ -196,10 +208,14 @@ class BatchNorm(nnx.Module):
     In training, mean and variance are those of the whole batch: of all shards along the mesh axis `axis_name`, or of
     the given array where it is None. They are taken in float32 in one pass, as E[x] and E[x^2] - E[x]^2. The running
     variance is the biased one (divided by n, as flax and TensorFlow's unfused layer; PyTorch's is n/(n-1) larger).
+    Without `gain` there is no `scale`.
     """
 
-    def __init__(self, channels: int, *, axis_name: str | None = None, momentum: float = 0.9, epsilon: float = 1e-5):
-        self.scale = nnx.Param(jnp.ones(channels))
+    def __init__(self, channels: int, *, axis_name: str | None = None, momentum: float = 0.9, epsilon: float = 1e-5,
+                 gain: bool = True):
+        if gain:
+            self.scale = nnx.Param(jnp.ones(channels))
+        self.gain = gain
         self.bias = nnx.Param(jnp.zeros(channels))
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.var = nnx.BatchStat(jnp.ones(channels))
@@ -223,7 +239,9 @@ class BatchNorm(nnx.Module):
             self.mean.set_value(self.momentum * mean + (1 - self.momentum) * jax.lax.stop_gradient(batch_mean))
             self.var.set_value(self.momentum * var + (1 - self.momentum) * jax.lax.stop_gradient(batch_var))
             mean, var = batch_mean, batch_var
-        gain = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
+        gain = jax.lax.rsqrt(var + self.epsilon)
+        if self.gain:
+            gain = self.scale[...] * gain
         shift = self.bias[...] - mean * gain
         y = scale_channels(x.astype(jnp.float32), gain)
         if residual is not None:

@@ -1,4 +1,4 @@
-"""Fully-connected ReLU network (paper, appendix A.5: two hidden layers of 1200 for the teacher, 800 for the student)."""
+"""Fully-connected ReLU network (paper, A.5: two hidden layers, of 1200 units for the teacher, 800 for the student)."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,20 @@ from ls_jax.models.layers import Linear, Output, dropout
 
 
 class MLP(nnx.Module):
-    """Hidden ReLU layers `dense1`, `dense2`, … of the widths `hidden`, each followed in training by dropout.
+    """Hidden ReLU layers `dense1`, `dense2`, … with `hidden` units each, followed by dropout in training.
 
-    Kernels are drawn from N(0, init_std²), or from He's normal distribution where init_std is None; biases start at zero.
-    The paper says «Gaussian, variance 0.03»; a standard deviation of 0.03 is what trains with its learning rate of 1.
+    Kernels start from N(0, init_std²), or from He's normal distribution if init_std is None; biases start at zero. The
+    paper says «Gaussian, variance 0.03»; what trains with its learning rate of 1 is a standard deviation of 0.03.
     """
 
     FIELDS = {
         "hidden": Field((1200, 1200), "units of each hidden layer", several(whole(1))),
-        "dropout": Field(0.0, "rate of dropout after each hidden layer", between(0, 1)),
-        "init_std": Field(0.03, "standard deviation of the initial kernels; None: He's", optional(between(0, float("inf")))),
+        "dropout": Field(0.0, "dropout rate after each hidden layer", between(0, 1)),
+        "init_std": Field(0.03, "standard deviation of the initial kernels; None: He's",
+                          optional(between(0, float("inf")))),
     }
+    # Its matrix products are too small to fill an accelerator. (Convolutions would become slow grouped ones.)
+    VMAP_MEMBERS = True
 
     def __init__(
         self,
@@ -45,9 +48,10 @@ class MLP(nnx.Module):
         self.head = nnx.Linear(inputs, num_classes, kernel_init=initializer, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], *, train: bool, dropout_keys: Key[Array, " batch"] | None = None
+        self, x: Float[Array, "batch height width channels"], *, train: bool,
+        dropout_keys: Key[Array, " batch"] | None = None
     ) -> Output:
-        """Logits and last hidden activations. Training with dropout needs `dropout_keys`, one per example."""
+        """Logits and the last hidden activations. Training with dropout needs `dropout_keys`, one per example."""
         drop = train and self.dropout > 0
         if drop and dropout_keys is None:
             raise ValueError("training with dropout needs dropout_keys: one key per example")

@@ -1,6 +1,6 @@
 """Residual networks for small images: tensor2tensor's, which the paper trains (appendix A.2), and He et al.'s (2015).
 
-With 9 blocks in each of three groups both have 6 * 9 + 2 = 56 layers.
+With 9 blocks in each of three groups, both have 6 * 9 + 2 = 56 layers.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from ls_jax.devices import cpu
 from ls_jax.fields import Field, choice, several, whole
 from ls_jax.models.layers import BatchNorm, Output
 
@@ -17,10 +18,13 @@ from ls_jax.models.layers import BatchNorm, Output
 class ResNet(nnx.Module):
     """Stem `conv`-`norm`-ReLU, then `blocks` residual blocks for each of `widths`, global average pooling, `head`.
 
-    The first block of every group but the first halves the image. Blocks are attributes `group1_block1`, ….
-    style "tensor2tensor": pre-activation blocks, a convolution as shortcut at the start of each group, and nothing between
-    the last sum and the pooling, so that features may be negative. style "he": post-activation blocks, shortcuts without
-    parameters (subsampled, zero-padded channels: option A); He et al.'s net for CIFAR-10 has widths 16, 32, 64.
+    Every group but the first halves the image in its first block. Blocks are the attributes `group1_block1`, ….
+
+    - Style "tensor2tensor": pre-activation blocks. The first block of each group has a convolution as its shortcut. The
+      last sum is pooled without norm or ReLU, so features may be negative.
+    - Style "he": post-activation blocks. Shortcuts have no parameters: they subsample, and pad with zero channels
+      (option A). He et al.'s network for CIFAR-10 has widths 16, 32, 64.
+
     `axis_name` is the mesh axis over which batch statistics are averaged.
     """
 
@@ -28,8 +32,10 @@ class ResNet(nnx.Module):
         "blocks": Field(9, "residual blocks of each group", whole(1)),
         "widths": Field((32, 64, 128), "channels of each group", several(whole(1))),
         "stem": Field(16, "channels of the first convolution", whole(1)),
-        "style": Field("tensor2tensor", "whose blocks: tensor2tensor's or He et al.'s", choice("tensor2tensor", "he")),
+        "style": Field("tensor2tensor", "tensor2tensor's blocks or He et al.'s", choice("tensor2tensor", "he")),
     }
+    # By default XLA:CPU fuses too much of the backward pass: it recomputes chains of sums for every weight gradient.
+    CPU_FUSION = cpu.EVERYTHING
 
     def __init__(
         self,
@@ -53,15 +59,17 @@ class ResNet(nnx.Module):
         for group, width in enumerate(widths, 1):
             for i in range(1, blocks + 1):
                 names.append(f"group{group}_block{i}")
-                setattr(self, names[-1], block(inputs, width, first=i == 1, stride=2 if i == 1 < group else 1, **options))
+                stride = 2 if i == 1 < group else 1
+                setattr(self, names[-1], block(inputs, width, first=i == 1, stride=stride, **options))
                 inputs = width
         self.block_names = tuple(names)
         self.head = nnx.Linear(inputs, num_classes, kernel_init=head_init, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], *, train: bool, dropout_keys: Key[Array, " batch"] | None = None
+        self, x: Float[Array, "batch height width channels"], *, train: bool,
+        dropout_keys: Key[Array, " batch"] | None = None
     ) -> Output:
-        """Logits and pooled features; training updates the running statistics of every BatchNorm."""
+        """Logits and pooled features. Training updates the running statistics of every BatchNorm."""
         del dropout_keys
         x = self.norm(self.conv(x.astype(self.dtype)), train=train, relu=True)
         for name in self.block_names:
@@ -71,7 +79,7 @@ class ResNet(nnx.Module):
 
 
 def conv(inputs, outputs, size, stride, *, kernel_init, dtype, rngs, axis_name=None) -> nnx.Conv:
-    """A bias-free square convolution, padded by size // 2 on all sides whatever the stride."""
+    """A bias-free square convolution, padded by size // 2 on all sides for every stride."""
     del axis_name
     padding = ((size // 2, size // 2),) * 2
     options = dict(padding=padding, use_bias=False, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
@@ -79,7 +87,7 @@ def conv(inputs, outputs, size, stride, *, kernel_init, dtype, rngs, axis_name=N
 
 
 class PreActivationBlock(nnx.Module):
-    """x + conv(relu(norm(conv(relu(norm(x)))))), where a group's first block replaces x by norm(conv1x1(relu(norm(x))))."""
+    """x + conv(relu(norm(conv(relu(norm(x)))))); a group's first block has norm(conv1x1(relu(norm(x)))) for x."""
 
     def __init__(self, inputs: int, outputs: int, *, first: bool, stride: int, **options):
         self.norm1 = BatchNorm(inputs, axis_name=options["axis_name"])
@@ -100,12 +108,13 @@ class PreActivationBlock(nnx.Module):
 
 
 class PostActivationBlock(nnx.Module):
-    """relu(x + norm(conv(relu(norm(conv(x)))))), with x subsampled and padded with zero channels where the shape changes."""
+    """relu(x + norm(conv(relu(norm(conv(x)))))); where the shape changes, x is subsampled and zero-padded."""
 
     def __init__(self, inputs: int, outputs: int, *, first: bool, stride: int, **options):
         del first
         if outputs < inputs:
-            raise ValueError(f"ResNet style 'he' cannot narrow from {inputs} to {outputs} channels; let widths increase")
+            raise ValueError(f"ResNet style 'he' cannot narrow from {inputs} to {outputs} channels; let widths "
+                             "increase")
         self.conv1 = conv(inputs, outputs, 3, stride, **options)
         self.norm1 = BatchNorm(outputs, axis_name=options["axis_name"])
         self.conv2 = conv(outputs, outputs, 3, 1, **options)
@@ -120,7 +129,7 @@ class PostActivationBlock(nnx.Module):
         return self.norm2(self.conv2(y), train=train, relu=True, residual=x)
 
 
-# style: block, initializer of convolutions (both fan-in; tensor2tensor's has gain 1), initializer of the head
+# Of each style: the block, the initializer of convolutions, and that of the head.
 STYLES = {
     "tensor2tensor": (
         PreActivationBlock,

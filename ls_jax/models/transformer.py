@@ -1,5 +1,6 @@
-"""The Transformer for translation (Vaswani et al. 2017) as tensor2tensor's `transformer_base`, version 3 (paper, appendix A.3)."""
+"""The Transformer for translation (Vaswani et al. 2017), as tensor2tensor's `transformer_base_v3` (paper, A.3)."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -14,37 +15,39 @@ from ls_jax.models.layers import Linear, Output, dropout, product, transposed
 
 
 class Kept(NamedTuple):
-    """Keys and values for decoding, each laid out as its product reads it: no step has to transpose them."""
+    """Keys and values for decoding, each in the layout that its matrix product reads, so that no step transposes."""
 
     keys: Float[Array, "rows heads size places"]
     values: Float[Array, "rows heads places size"]
 
 
 class Cache(NamedTuple):
-    """What decoding step by step keeps of the steps before, and of the sources; the first axis of all of it is rows.
+    """The keys and values of earlier steps and of the source sentences; the first axis of each array is the sentence.
 
-    The keys and values that beam k wrote at step t lie at t * beams + k and are never moved: a beam finds its own past by a mask.
+    Those that beam k wrote at step t are at position t * beams + k and never move. A mask selects a beam's own past.
     """
 
-    past: tuple[Kept, ...]  # of each decoder layer
+    past: tuple[Kept, ...]  # one for each decoder layer
     source: tuple[Kept, ...]
     source_mask: Bool[Array, "rows 1 1 source"]
 
     def extend(self, cached: int) -> "Cache":
-        """With room for so many entries: steps times beams."""
-        longer = lambda x, axis: jnp.pad(x, [(0, cached - x.shape[axis] if each == axis else 0) for each in range(4)])
-        return self._replace(past=tuple(Kept(longer(each.keys, 3), longer(each.values, 2)) for each in self.past))
+        """The cache with room for `cached` positions, which is steps times beams."""
+        def padded(x, axis):
+            return jnp.pad(x, [(0, cached - x.shape[axis] if each == axis else 0) for each in range(4)])
+
+        return self._replace(past=tuple(Kept(padded(each.keys, 3), padded(each.values, 2)) for each in self.past))
 
 
 class Transformer(nnx.Module):
-    """Encoder and decoder of `layers` pre-norm layers each, over one vocabulary whose embedding is also the output layer.
+    """Encoder and decoder of `layers` pre-norm layers each. One shared embedding is also the output layer.
 
-    Attention has no biases, the feed-forward layer is ReLU with biases, each stack ends in a layer norm, positions are
-    sinusoidal, embeddings are multiplied by √width (padding's is zero), and logits = features @ embedding.T. Kernels start from
-    Glorot's uniform distribution and embeddings from N(0, 1/width). In training, `dropout` acts on the sum of embedding and
-    position and on what each sublayer adds, `attention_dropout` on attention weights, `relu_dropout` inside feed-forward layers.
-    Of tensor2tensor's model one thing is left out: the learned vector that it adds to all source embeddings to name the
-    target language.
+    Attention has no biases. The feed-forward layer is ReLU with biases. Each stack ends in a layer norm. Positions are
+    sinusoidal. Embeddings are multiplied by √width, and padding's embedding is zero. logits = features @ embedding.T.
+    Kernels start from Glorot's uniform distribution, embeddings from N(0, 1/width). In training, `dropout` acts on the
+    sum of embedding and position and on the output of each sublayer, `attention_dropout` on the attention weights and
+    `relu_dropout` inside the feed-forward layers. tensor2tensor also adds one learned vector to all source embeddings,
+    which names the target language; this model does not.
     """
 
     FIELDS = {
@@ -52,9 +55,9 @@ class Transformer(nnx.Module):
         "width": Field(512, "size of the embedding and of every layer's output", whole(2)),
         "feed_forward": Field(2048, "units inside the feed-forward layers", whole(1)),
         "heads": Field(8, "heads of the attention, which share the width equally", whole(1)),
-        "dropout": Field(0.1, "rate of dropout of embeddings and of what each sublayer adds", between(0, 1)),
-        "attention_dropout": Field(0.1, "rate of dropout of attention weights", between(0, 1)),
-        "relu_dropout": Field(0.1, "rate of dropout inside the feed-forward layers", between(0, 1)),
+        "dropout": Field(0.1, "dropout rate of embeddings and of each sublayer's output", between(0, 1)),
+        "attention_dropout": Field(0.1, "dropout rate of attention weights", between(0, 1)),
+        "relu_dropout": Field(0.1, "dropout rate inside the feed-forward layers", between(0, 1)),
     }
 
     def __init__(
@@ -72,7 +75,8 @@ class Transformer(nnx.Module):
         dtype: jax.typing.DTypeLike = jnp.float32,
     ):
         if width % heads or width % 2:
-            raise ValueError(f"a Transformer of width {width} needs an even width that its {heads} heads can share equally")
+            raise ValueError(f"a Transformer of width {width} needs an even width that its {heads} heads can share "
+                             "equally")
         self.width, self.layers, self.dtype = width, layers, dtype
         self.rates = Rates(dropout, attention_dropout, relu_dropout)
         self.embedding = nnx.Param(nnx.initializers.normal(width**-0.5)(rngs.params(), (num_classes, width)))
@@ -82,10 +86,10 @@ class Transformer(nnx.Module):
             setattr(self, f"{stack}_norm", LayerNorm(width, rngs=rngs))
 
     def __call__(self, tokens: Tokens, *, train: bool, dropout_keys: Key[Array, " rows"] | None = None) -> Output:
-        """Logits [rows, target, vocabulary] of the next token at every place, and the decoder's last hidden state as features.
+        """Logits [rows, target, vocabulary] of the next token at every position, and the features they are made of.
 
-        Sentences of a row do not see each other, nor a place those after it. What stands at padding means nothing. Training
-        with dropout needs `dropout_keys`, one per row.
+        The features are the decoder's last hidden state. A token sees only its own sentence, and in the target only
+        earlier tokens. Results at padding are meaningless. Training with dropout needs `dropout_keys`, one per row.
         """
         if train and any(self.rates) and dropout_keys is None:
             raise ValueError("training with dropout needs dropout_keys: one key per row")
@@ -115,20 +119,22 @@ class Transformer(nnx.Module):
         return self.encoder_norm(x)
 
     def start(self, source: Int[Array, "rows source"]) -> Cache:
-        """The cache for decoding sentences, one a row, padded at their ends; its `extend` gives it room for steps."""
+        """The cache to decode these sentences with, one per row, padded at the end. `extend` makes room for steps."""
         present = source != PADDING
         positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
         memory = self.encode(source, present.astype(jnp.int32), positions)
         source_kept = tuple(layer.source_attention.keep(memory) for layer in self._stack("decoder"))
         empty = Kept(source_kept[0].keys[..., :0], source_kept[0].values[..., :0, :])
         return Cache((empty,) * self.layers, source_kept, present[:, None, None])
-    def step(
-        self, cache: Cache, ids: Int[Array, "rows beams"], position: Int[Array, ""], seen: Bool[Array, "rows beams cached"]
-    ) -> tuple[Float[Array, "rows beams vocabulary"], Cache]:
-        """Logits of the token that follows each beam's last one, and the cache with that one in it.
 
-        `position` counts the steps from 0, where every beam's token is PADDING. `seen` tells which of the cache's entries are a
-        beam's own past, its last token's at position * beams + beam among them.
+    def step(
+        self, cache: Cache, ids: Int[Array, "rows beams"], position: Int[Array, ""],
+        seen: Bool[Array, "rows beams cached"]
+    ) -> tuple[Float[Array, "rows beams vocabulary"], Cache]:
+        """Logits of each beam's next token, and the cache with the keys and values of its last token, `ids`, added.
+
+        `position` is the number of earlier steps; at 0 every beam's token is PADDING. `seen` is true for the cache's
+        entries that are a beam's own past, its last token's, at position * beams + beam, included.
         """
         x = self._embed(ids, jnp.broadcast_to(position, ids.shape), Drop(None, self.rates))
         kept = []
@@ -187,11 +193,11 @@ class DecoderLayer(nnx.Module):
         return x + drop.result(self.feed_forward(self.feed_forward_norm(x), drop))
 
     def step(self, x, past, at, seen, source, source_mask):
-        """The layer for the next token of each beam, `x`: (result, `past` in which its keys and values are written from `at` on)."""
+        """The layer's output for each beam's last token, `x`; and `past`, with its keys and values written at `at`."""
         y = self.attention_norm(x)
         new = self.attention.keep(y)
-        write = lambda all, new, axis: jax.lax.dynamic_update_slice_in_dim(all, new, at, axis=axis)
-        past = Kept(write(past.keys, new.keys, 3), write(past.values, new.values, 2))
+        write = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=at)
+        past = Kept(write(past.keys, new.keys, axis=3), write(past.values, new.values, axis=2))
         x = x + self.attention.recall(y, past, seen)
         x = x + self.source_attention.recall(self.source_attention_norm(x), source, source_mask)
         return x + self.feed_forward(self.feed_forward_norm(x), Drop(None, Rates(0, 0, 0))), past
@@ -206,28 +212,29 @@ class Attention(nnx.Module):
         self.heads = heads
 
     def read(self, x: Float[Array, "rows keys width"]) -> tuple[Float[Array, "rows keys heads size"], ...]:
-        """Keys and values of what is attended to."""
+        """Keys and values of `x`."""
         return self._split(self.key(x)), self._split(self.value(x))
 
     def __call__(self, x, keys_values, mask, drop):
-        """What the places of `x` gather from the keys and values that the mask [rows, 1, places, keys] lets them see."""
+        """Attention of `x` to the keys and values; the mask is [rows, 1, positions, keys], true where one may look."""
         query, (keys, values) = self._split(self.query(x)), keys_values
         if drop.keys is None or not drop.rates.attention:
             with jax.numpy_dtype_promotion("standard"):  # its softmax of bfloat16 is in float32
                 y = jax.nn.dot_product_attention(query, keys, values, mask=mask)
-        else:  # the same, with the dropout of weights that it lacks
-            scores = jnp.einsum("rqhs,rkhs->rhqk", query, keys, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
-            weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=-1)
+        else:  # the same with dropout of the weights, which jax.nn.dot_product_attention does not have
+            scores = jnp.einsum("rqhs,rkhs->rhqk", query, keys, preferred_element_type=jnp.float32)
+            scores = jnp.where(mask, scores * query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
+            weights = jax.nn.softmax(scores, axis=-1)
             y = jnp.einsum("rhqk,rkhs->rqhs", drop.attention(weights.astype(values.dtype)), values)
         return self.out(y.reshape(x.shape))
 
     def keep(self, x: Float[Array, "rows places width"]) -> Kept:
-        """`read` for `recall`."""
+        """Keys and values of `x` in the layout that `recall` reads."""
         keys, values = self.read(x)
         return Kept(keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 1, 3))
 
     def recall(self, x, kept, mask):
-        """`__call__` with what was kept."""
+        """Attention of `x` to keys and values from `keep`, without dropout."""
         query = self._split(self.query(x)).swapaxes(1, 2)
         scores = jnp.matmul(query, kept.keys, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
         weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=-1)
@@ -239,7 +246,7 @@ class Attention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """Two linear layers with ReLU between them."""
+    """Two linear layers with a ReLU between them."""
 
     def __init__(self, width: int, hidden: int, *, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs):
         options = dict(kernel_init=nnx.initializers.glorot_uniform(), dtype=dtype, rngs=rngs)
@@ -250,7 +257,7 @@ class FeedForward(nnx.Module):
 
 
 class LayerNorm(nnx.LayerNorm):
-    """With scale and bias and ε = 1e-6, in float32 whatever the compute dtype."""
+    """Layer norm with scale and bias, ε = 1e-6, computed in float32 for every compute dtype."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         super().__init__(width, epsilon=1e-6, rngs=rngs)
@@ -260,19 +267,20 @@ class LayerNorm(nnx.LayerNorm):
 
 
 def sinusoids(positions: Int[Array, "*places"], width: int) -> Float[Array, "*places width"]:
-    """tensor2tensor's timing signal: width/2 sines, then as many cosines, of wavelengths from 2π to 10,000 · 2π."""
+    """tensor2tensor's position encoding: width/2 sines, then width/2 cosines, of wavelengths 2π to 10,000 · 2π."""
     scales = 10_000.0 ** -np.linspace(0, 1, width // 2, dtype=np.float32)
     angles = positions[..., None].astype(jnp.float32) * scales
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def same_segment(queries: Int[Array, "rows places"], keys: Int[Array, "rows keys"]) -> Bool[Array, "rows 1 places keys"]:
-    """Which keys belong to the same sentence as each place; padding sees only padding, so that no place sees nothing."""
+def same_segment(queries: Int[Array, "rows places"],
+                 keys: Int[Array, "rows keys"]) -> Bool[Array, "rows 1 places keys"]:
+    """Whether each key belongs to the query's sentence. Padding sees padding, so every softmax has something to see."""
     return (queries[:, :, None] == keys[:, None, :])[:, None]
 
 
 class Rates(NamedTuple):
-    """Shares of entries that dropout zeroes."""
+    """Dropout rates."""
 
     result: float
     attention: float
@@ -280,21 +288,21 @@ class Rates(NamedTuple):
 
 
 class Drop:
-    """The dropout of one forward pass: each call draws with keys of its own; without keys nothing is dropped."""
+    """The dropout of one forward pass. Each call has its own keys; without keys nothing is dropped."""
 
     def __init__(self, keys: Key[Array, " rows"] | None, rates: Rates):
         self.keys, self.rates, self._calls = keys, rates, 0
 
     def result(self, x):
-        """Of what a sublayer adds."""
+        """Dropout of a sublayer's output."""
         return self._drop(x, self.rates.result)
 
     def attention(self, x):
-        """Of attention weights."""
+        """Dropout of attention weights."""
         return self._drop(x, self.rates.attention)
 
     def relu(self, x):
-        """Of a feed-forward layer's activations."""
+        """Dropout of a feed-forward layer's activations."""
         return self._drop(x, self.rates.relu)
 
     def _drop(self, x, rate):

@@ -9,24 +9,24 @@ from flax import nnx
 from ls_jax.data.text.tokens import PADDING
 from ls_jax.models.decoding import beam_search
 
-BUCKET = 32  # sources are padded to multiples of so many tokens, so that few programs serve all
+BUCKET = 32  # sources are padded to multiples of this many tokens, so that few programs are compiled
 
 
 class Translator:
-    """Translates lists of ids with any weights of one network; a program serves all weights, temperatures and penalties.
+    """Translates lists of ids with any weights of one network; weights, temperature and penalty may change freely.
 
     Args:
         graphdef: the graph definition of a `Transformer`.
         beams: beam width; 1 is greedy.
-        extra: a translation has at most so many tokens more than its source, both with END (Vaswani et al. 2017: 50).
+        extra: the largest number of tokens by which a translation may exceed its source (Vaswani et al. 2017: 50).
         batch: sentences translated together.
     """
 
     def __init__(self, graphdef: Any, *, beams: int = 4, extra: int = 50, batch: int = 64):
         self.graphdef, self.beams, self.extra, self.batch = graphdef, beams, extra, batch
 
-    def __call__(self, params: Any, sources: Sequence[Sequence[int | np.integer] | np.ndarray], *, length_penalty: float = 0.6,
-                 temperature: float = 1.0) -> list[np.ndarray]:
+    def __call__(self, params: Any, sources: Sequence[Sequence[int | np.integer] | np.ndarray], *,
+                 length_penalty: float = 0.6, temperature: float = 1.0) -> list[np.ndarray]:
         """The ids of each source's translation, END included where it ended by itself, in the order of the sources.
 
         Sources end in END. Those of similar lengths are translated together, which changes no result.

@@ -1,1 +1,1 @@
-"""What `--mode` can be: one file each. Only `main` imports them."""
+"""The modes of the command, one file each. Only `main` and the package's `__init__` import them."""

@@ -1,11 +1,12 @@
-"""`--mode=analyze --predictions=FILE.npz`: the studies on a network that any framework trained, from its arrays.
+"""`--mode=analyze --predictions=FILE.npz`: the studies of a network of any framework, from its arrays.
 
-The file holds logits [N, K] and labels [N], and for the projections features [N, d], kernel [d, K] and bias [K] of the
-output layer, logits = features @ kernel + bias; optionally class_names [K] (strings, or bytes in UTF-8) and index [N], the examples'
-numbers. Labels and index are integers of any type, the rest floats of any type, also bfloat16, as np.savez writes it.
+The file holds logits [N, K] and labels [N]. The projections also need features [N, d], kernel [d, K] and bias [K] of
+the output layer: logits = features @ kernel + bias. Optional are class_names [K] (strings, or bytes in UTF-8) and index
+[N], the examples' numbers. Labels and index are integers of any type. The rest are floats of any type, also bfloat16,
+as np.savez writes it.
 
-A class whose logit is -inf does not exist for that example, unless it is its label: it is never predicted, and its probability is 0.
-That is taken where features and kernel are left out, whose product is finite. No other number may be infinite, NaN or above float32's.
+A logit of -inf means that the class does not exist for that example: its probability is 0. It must not be the label. It
+is allowed only without features and kernel, since their product is finite. All other numbers must be finite in float32.
 """
 import pathlib
 import sys
@@ -17,22 +18,22 @@ import numpy as np
 
 from ls_jax import checked, report
 from ls_jax.errors import UserError, did_you_mean
+from ls_jax.report import answer
 from ls_jax.studies import registry
-from ls_jax.studies.common import records as results
 from ls_jax.studies.common.blocks import blocks
+from ls_jax.studies.common.records import Record, write
 from ls_jax.studies.common.triples import PAPER_TRIPLES, Triple, has, resolve
 from ls_jax.version import __version__
-from ls_jax.workdir import lock, log, npz_map, predictions, replace
-from ls_jax.workdir import manifest as provenance
+from ls_jax.workdir import lock, log, manifest, npz_map, predictions, replace
 from ls_jax.workdir.predictions import Predictions
 
 KNOWN = {"logits": "NK", "labels": "N", "features": "Nd", "kernel": "dK", "bias": "K", "class_names": "K", "index": "N"}
-KEPT = 10_000            # examples that stay in the workdir, for the figure and the explorer
-KEPT_OF_A_TRIPLE = 100   # at most so many more of each class that the figure shows
+KEPT = 10_000            # examples that are saved in the workdir, for the figure and the explorer
+KEPT_OF_A_TRIPLE = 100   # further examples of each class that the figure shows, at most
 
 
 def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
-    """Check the file's arrays, run every study that they allow, and report; returns the report's path.
+    """Check the file's arrays, run every study that they allow, and write the report. Returns the report's path.
 
     Raises:
         UserError: an array is missing or wrong, or the workdir holds an experiment.
@@ -41,11 +42,13 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     with lock.held(workdir):
         records = measure(file, workdir)
         print(registry.summary(records, "test"))
-        return report.write(workdir)
+        page = report.write(workdir)
+        print("\n" + "\n".join(answer.of(records).lines()))
+        return page
 
 
-def measure(file: pathlib.Path, workdir: pathlib.Path) -> list[results.Record]:
-    """What `run` does, up to results.json, whose records it returns: for notebooks, which show what they like."""
+def measure(file: pathlib.Path, workdir: pathlib.Path) -> list[Record]:
+    """As `run`, but without the report: writes results.json and returns its records."""
     _check_workdir(workdir)
     start = time.monotonic()
     with lock.held(workdir), replace.replacing_together(workdir, replace.RESULTS) as new:
@@ -57,13 +60,13 @@ def measure(file: pathlib.Path, workdir: pathlib.Path) -> list[results.Record]:
               f"{', '.join(name for name in KNOWN if name in arrays)}", file=sys.stderr, flush=True)
         records = study(arrays, triples)
         kept = _keep(arrays, triples, new) if "kernel" in arrays else 0
-        results.write(new, records)
+        write(new, records)
         log.write_json(new / "analysis.json", {
-            "file": file.name, "examples": arrays["logits"].shape[0], "classes": arrays["logits"].shape[1], "triples": triples,
-            "kept": kept,
+            "file": file.name, "examples": arrays["logits"].shape[0], "classes": arrays["logits"].shape[1],
+            "triples": triples, "kept": kept,
             "arrays": {name: list(np.shape(array)) for name, array in arrays.items()},
             "seconds": round(time.monotonic() - start, 1), "version": __version__,
-            "git": provenance.commit(pathlib.Path(__file__).parents[1])})
+            "git": manifest.commit(pathlib.Path(__file__).parents[1])})
     return records
 
 
@@ -72,9 +75,10 @@ def _check_workdir(workdir):
         raise UserError(f"{workdir} holds an experiment: choose another --workdir for the analysis")
 
 
-def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.Record]:
-    """Records of every study that the arrays allow, of one network on the split "test"."""
-    records, done = [], []
+def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[Record]:
+    """Records of every study that the arrays allow, for one network on the split "test"."""
+    records: list[Record] = []
+    done: list[str] = []
     for entry, analyze in sorted(registry.having("analyze"), key=lambda each: bool(each[0].slow)):
         if entry.slow:
             print(f"done: {', '.join(done)}; {entry.name} {entry.slow}", file=sys.stderr, flush=True)
@@ -84,7 +88,7 @@ def study(arrays: Mapping[str, Any], triples: Sequence[Triple]) -> list[results.
 
 
 def check(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays that the studies use, the small ones in memory, with bias, class_names and index filled in.
+    """The arrays that the studies use, with defaults for bias, class_names and index. The small ones are in memory.
 
     Raises:
         UserError: one line that names the array, the first bad index, and the fix.
@@ -108,8 +112,10 @@ def check(arrays: Mapping[str, Any]) -> dict[str, Any]:
     _check_labels(arrays["labels"], classes)
     if "kernel" in arrays:
         arrays.setdefault("bias", np.zeros(classes, np.float32))
-    names = checked.strings(arrays["class_names"]) if "class_names" in arrays else [f"class {k}" for k in range(classes)]
-    arrays["class_names"] = np.asarray(names)
+    if "class_names" in arrays:
+        arrays["class_names"] = np.asarray(checked.strings(arrays["class_names"]))
+    else:
+        arrays["class_names"] = np.asarray([f"class {k}" for k in range(classes)])
     arrays.setdefault("index", np.arange(examples))
     _check_values(arrays)
     return arrays
@@ -122,7 +128,8 @@ def _check_shapes(arrays):
             right = "integers are" if due is checked.is_integer else "float32 is"
             raise UserError(f"{name} has dtype {checked.described(arrays[name].dtype)}: {right} due")
     if arrays["logits"].ndim != 2 or arrays["logits"].shape[1] < 2 or len(arrays["logits"]) < 1:
-        raise UserError(f"logits has shape {arrays['logits'].shape}: it must be [examples, classes], of two classes at least")
+        raise UserError(f"logits has shape {arrays['logits'].shape}: it must be [examples, classes], with at least two "
+                        "classes")
     sizes = dict(zip("NK", arrays["logits"].shape))
     if "features" in arrays:
         sizes["d"] = arrays["features"].shape[-1] if arrays["features"].ndim == 2 else -1
@@ -161,31 +168,33 @@ def _check_values(arrays):
             if not probabilities:
                 _check_consistent(logits, features, arrays, rows.start)
     if probabilities:
-        raise UserError("logits[0] is not negative and sums to 1, as all rows do: these are probabilities; give the outputs "
-                        "before the softmax, or np.log of these without features and kernel")
+        raise UserError("logits[0] is not negative and sums to 1, as all rows do: these are probabilities; give the "
+                        "outputs before the softmax, or np.log of these without features and kernel")
 
 
 def _check_exist(logits, labels, start):
-    """That every example has its label's class."""
+    """Raise UserError if the label's class does not exist for an example."""
     bad = np.flatnonzero(logits[np.arange(len(labels)), labels] == -np.inf)
     if len(bad):
-        raise UserError(f"logits[{start + bad[0]}, {labels[bad[0]]}] is -inf, a class that does not exist for that example, and it is its "
-                        "label: leave the example out")
+        raise UserError(f"logits[{start + bad[0]}, {labels[bad[0]]}] is -inf, which means that the class does not "
+                        "exist for that example, but it is its label: remove the example")
 
 
 def _check_consistent(logits, features, arrays, start):
-    """A few rows of every block, so that a file of any size is checked in no time."""
+    """Check a few rows of each block, which is fast for a file of any size."""
     few = np.linspace(0, len(logits) - 1, min(8, len(logits))).astype(int)
     expected = features[few].astype(np.float64) @ arrays["kernel"].astype(np.float64) + arrays["bias"]
     error = np.abs(logits[few] - expected).max(axis=1)
     wrong = np.flatnonzero(error > 0.02 * (1 + np.abs(expected).max(axis=1)))  # half precision has errors too
     if len(wrong):
-        raise UserError(f"logits[{start + few[wrong[0]]}] differs from features @ kernel + bias by {error[wrong[0]]:.3g}: give "
-                        "inputs, weights and bias of the layer that made the logits, or leave out features and kernel")
+        first = wrong[0]
+        raise UserError(f"logits[{start + few[first]}] differs from features @ kernel + bias by {error[first]:.3g}: "
+                        "give inputs, weights and bias of the layer that made the logits, or leave out features and "
+                        "kernel")
 
 
 def _triples(arrays):
-    """The paper's, if the classes are named so; else the first three classes that have examples."""
+    """The paper's triples, if the classes have those names; else the first three classes with examples."""
     names, present = [str(name) for name in arrays["class_names"]], np.unique(arrays["labels"])
     for dataset, triples in PAPER_TRIPLES.items():
         if has(set().union(*triples), names):
@@ -194,7 +203,7 @@ def _triples(arrays):
 
 
 def _keep(arrays, triples, workdir):
-    """Evenly spaced examples of every class, as the predictions of member 0 on "test"; returns their number."""
+    """Save evenly spaced examples of each class as the predictions of member 0 on "test". Returns their number."""
     labels = arrays["labels"]
     chosen = {k for triple in triples for k in triple}
     kept = []

@@ -1,17 +1,17 @@
-"""A checkpoint from PyTorch weights: `python -m ls_jax.modes.import_timm FILE.safetensors [FILE ...] --workdir=DIR [--config=...]`
+"""A checkpoint from PyTorch weights: `python -m ls_jax.modes.import_timm FILE.safetensors [...] --workdir=DIR`
 
-The files hold a state dict of timm's `inception_v4`, or of a ResNet for CIFAR in the layout that PyTorch repositories share
-(conv1, bn1, layer1.0.conv1, ..., linear or fc; shortcuts without parameters, our style "he"): one file for each member of the
-config's sweep, in its order. Without --config it is the paper's ImageNet network, configs/imagenet_inception.py:timm. The
-checkpoint is that of the config's last step, so that `--mode=study` with the same --config and --workdir evaluates, projects and
-calibrates it like any other.
+There is one file for each member of the config's sweep, in order. A file holds a state dict of timm's `inception_v4`,
+or of a ResNet for CIFAR with the names that PyTorch repositories share (conv1, bn1, layer1.0.conv1, ..., linear or fc;
+shortcuts without parameters, our style "he"). The default config is configs/imagenet_inception.py:timm, the paper's
+ImageNet network; --config names another. The checkpoint is saved as the config's last step, so that `--mode=study`
+with the same --config and --workdir studies it like any other.
 """
 import functools
 import json
 import pathlib
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,19 +23,18 @@ from ls_jax import checked
 from ls_jax import config as configs
 from ls_jax.errors import UserError, first_line
 from ls_jax.models import inception
-from ls_jax.training import step as steps
-from ls_jax.training import sweep
+from ls_jax.training import step, sweep
 from ls_jax.workdir import checkpoint, lock
 from ls_jax.workdir.checkpoint_format import flatten, nest
 
 DEFAULT_CONFIG = "configs/imagenet_inception.py"
 HEADS = ("last_linear", "linear", "fc")
-SMALL = 32  # pixels; weights do not depend on the pictures' size
+SMALL = 32  # pixels; weights do not depend on the size of the images
 LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 def run(files: list[str], workdir: pathlib.Path, config: ml_collections.ConfigDict | None = None) -> None:
-    """Read the files, check every tensor, and leave the checkpoint; without a config it is the ImageNet network's.
+    """Read the files, check every tensor, and write the checkpoint. The default config is the ImageNet network's.
 
     Raises:
         UserError: a file is missing or damaged, a tensor does not fit, or the workdir has checkpoints already.
@@ -44,7 +43,8 @@ def run(files: list[str], workdir: pathlib.Path, config: ml_collections.ConfigDi
     configs.validate(config)
     hyper = sweep.grid(config)
     if len(files) != len(hyper["seed"]):
-        raise UserError(f"{len(files)} files for a sweep of {len(hyper['seed'])}: name one file for each member, or set config.sweep")
+        raise UserError(f"{len(files)} files for a sweep of {len(hyper['seed'])}: name one file for each member, or "
+                        "set config.sweep")
     with lock.held(workdir):
         _write(files, workdir, config, hyper)
 
@@ -55,25 +55,29 @@ def _write(files, workdir, config, hyper):
     members = []
     for member, file in enumerate(files):
         tensors = read(file)
-        functions = steps.build(config, _classes(tensors, file), (*[config.data.image_size or SMALL] * 2, 3), axis_name=None)
+        size = config.data.image_size or SMALL
+        functions = step.build_step(config, _classes(tensors, file), (size, size, 3), axis_name=None)
         state = jax.eval_shape(functions.init, sweep.take(hyper, member))
         params, stats = convert(tensors, state.params, state.stats, file)
         state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
-        members.append(state.__class__(step=np.int32(config.steps), params=params, stats=stats, ema=params if config.optimizer.ema else {},
-                                       opt=state.opt, sums=state.sums, diverged=np.int32(-1)))
+        members.append(state.__class__(step=np.int32(config.steps), params=params, stats=stats,
+                                       ema=params if config.optimizer.ema else {}, opt=state.opt, sums=state.sums,
+                                       diverged=np.int32(-1)))
     with checkpoint.Checkpoints(workdir) as held:
         held.save(config.steps, jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *members))
-    print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters of {len(files)} network{'s' * (len(files) > 1)} "
-          f"are in {held.directory}; --mode=study with this config and workdir evaluates them")
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    print(f"{count:,} parameters of {len(files)} network{'s' * (len(files) > 1)} are in {held.directory}; --mode=study "
+          "with this config and workdir evaluates them")
 
 
 def read(file: str | pathlib.Path) -> dict[str, np.ndarray]:
     """The tensors of a safetensors file by name.
 
-    The format has no checksum: what is found is a header that does not fit the file's length to the byte, and numbers that are not finite.
+    The format has no checksum. Damage is detected only if the header does not fit the file's length, or a number is
+    not finite.
 
     Raises:
-        UserError: it is missing, or damaged: names the first tensor that is not whole.
+        UserError: it is missing or damaged; names the first incomplete tensor.
     """
     tensors: dict[str, np.ndarray] = {}
     try:
@@ -91,7 +95,7 @@ def read(file: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _cut_at(file):
-    """", cut off in the tensor NAME", where the header is whole and says that the file should be longer."""
+    """", cut off in the tensor NAME", if the header is complete and says that the file should be longer."""
     try:
         content = pathlib.Path(file).read_bytes()
         length = struct.unpack("<Q", content[:8])[0]
@@ -103,7 +107,7 @@ def _cut_at(file):
 
 
 def _classes(tensors, file):
-    """How many classes the output layer has."""
+    """The number of classes of the output layer."""
     for name in HEADS:
         if f"{name}.bias" in tensors:
             return np.size(tensors[f"{name}.bias"])
@@ -116,7 +120,7 @@ def convert(tensors: Mapping[str, np.ndarray], params: Any, stats: Any, file: st
     Args:
         tensors: by PyTorch's names; convolutions [out, in, height, width], linear layers [out, in].
         params, stats: the network's trees of arrays or of `jax.ShapeDtypeStruct`.
-        file: what messages call the tensors' source.
+        file: the tensors' source, for messages.
 
     Raises:
         UserError: a tensor is missing, has another shape, is not finite, or has no place: names the first.
@@ -133,13 +137,15 @@ def convert(tensors: Mapping[str, np.ndarray], params: Any, stats: Any, file: st
         found.append(nest(flat) if flat else {})
     if unused:
         first = next(name for name in tensors if name in unused)
-        raise UserError(f"{file}: the network has no place for the tensor {first!r} {list(tensors[first].shape)}: is it another network?")
+        raise UserError(f"{file}: the network has no place for the tensor {first!r} {list(tensors[first].shape)}: is "
+                        "it another network?")
     return found[0], found[1]
 
 
 def _fitting(tensors, name, path, shape, file):
     if name not in tensors:
-        raise UserError(f"{file} has no tensor {name!r}, which the network's {path} {list(shape)} is read from: is it another network?")
+        raise UserError(f"{file} has no tensor {name!r}, which the network's {path} {list(shape)} is read from: is it "
+                        "another network?")
     tensor = np.asarray(tensors[name])
     if not checked.is_floating(tensor.dtype):
         raise UserError(f"{file}: the tensor {name!r} has dtype {tensor.dtype}: float32 is due")
@@ -147,14 +153,15 @@ def _fitting(tensors, name, path, shape, file):
         tensor = tensor.astype(np.float32)
     ours = tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T
     if ours.shape != tuple(shape):
-        raise UserError(f"{file}: the tensor {name!r} is {list(tensor.shape)}, which does not fit the config's {path} {list(shape)}")
+        raise UserError(f"{file}: the tensor {name!r} is {list(tensor.shape)}, which does not fit the config's {path} "
+                        f"{list(shape)}")
     if not np.isfinite(ours).all():
         raise UserError(f"{file}: the tensor {name!r} holds values that are not finite")
     return np.ascontiguousarray(ours)
 
 
 def timm_name(path: list[str]) -> str:
-    """The name in timm's `inception_v4` of one of our parameters or statistics: of mixed5b, branch1_0, conv, kernel."""
+    """timm's name of our parameter or statistic with this path, such as mixed5b, branch1_0, conv, kernel."""
     *layer, part, leaf = path
     if part == "head":
         return f"last_linear.{LEAF[leaf]}"
@@ -166,7 +173,7 @@ def timm_name(path: list[str]) -> str:
 
 @functools.cache
 def _timm_layers():
-    """Our layers to timm's: a branch of one layer has no number, and an average pooling is a layer of its own."""
+    """{our layer: timm's}. timm has no number for a branch of one layer, and a layer for each average pooling."""
     layers = {f"stem/branch0_{i}": f"features.{i}" for i in range(3)}
     for place, (block, branches) in enumerate(list(inception.plan((4, 7, 3)).items())[1:], 3):
         for b, branch in enumerate(branches):
@@ -183,11 +190,11 @@ def _timm_layers():
     return layers
 
 
-def resnet_name(tensors: Mapping[str, Any]) -> Any:
-    """The function from our names in a ResNet to PyTorch's; the output layer is called linear or fc."""
+def resnet_name(tensors: Mapping[str, Any]) -> Callable[[list[str]], str]:
+    """The function from our names in a ResNet to PyTorch's, where the output layer is called linear or fc."""
     head = "fc" if "fc.bias" in tensors else "linear"
 
-    def name(path):
+    def name(path: list[str]) -> str:
         *layers, leaf = path
         if layers == ["head"]:
             return f"{head}.{LEAF[leaf]}"

@@ -1,8 +1,8 @@
-"""The whole paper from one command: every experiment whose data is there, in the paper's order, and one report about them.
+"""`--mode=reproduce`: every experiment of the paper whose data you have, in the paper's order, and one report.
 
-Each experiment is an ordinary run in a workdir of its own, DIR/NAME, started as a process of its own, since XLA's flags and an
-accelerator's memory are a process's; what it prints is in DIR/NAME.log. So a run that is killed goes on when the command is
-given again, and what is finished stays.
+Each experiment is a run in its own workdir, DIR/NAME, and in its own process, since XLA's flags and an accelerator's
+memory belong to a process. Its output is in DIR/NAME.log. Run the command again after an interruption: finished
+experiments are skipped, and the others resume.
 """
 import os
 import pathlib
@@ -13,10 +13,10 @@ from typing import NamedTuple, TextIO
 import ml_collections
 
 from ls_jax import config as configs
-from ls_jax import data, report, signals
+from ls_jax import data, paper, report, signals
 from ls_jax.errors import Interrupted, UserError
 from ls_jax.report import overview
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common import records
 from ls_jax.training import sweep
 from ls_jax.workdir import files, lock
 
@@ -24,10 +24,10 @@ SCALES = ("smoke", "short", "paper")
 
 
 class Experiment(NamedTuple):
-    """A config, which of the paper's tables and figures it shows, and what it costs.
+    """A config, the tables and figures of the paper that it shows, and its cost.
 
-    `minutes` were measured on two CPU cores at `:short`, or at full length of what is `small` and needs no such variant; None: never
-    run to its end.
+    `minutes` were measured on two CPU cores with `:short`; for a `small` experiment, which has no such variant, at full
+    length. None: never measured.
     """
     name: str
     shows: tuple[str, ...]
@@ -42,6 +42,7 @@ PLAN = (
     Experiment("fashion_mnist_alexnet", ("Figure 1", "Figure 6"), 12),
     Experiment("cifar10_alexnet", ("Table 2", "Figure 1"), 30),
     Experiment("cifar10_resnet56", ("Table 2", "Figure 6"), 12),
+    Experiment("cifar10_fast", ("Table 2", "Table 3", "Figure 1")),
     Experiment("cifar100_resnet56", ("Table 2", "Table 3", "Figure 1", "Figure 2")),
     Experiment("imagenet_inception", ("Table 2", "Table 3", "Figure 1", "Figure 2")),
     Experiment("multi30k_transformer", ("Table 3", "Figure 3", "Figure 4", "Figure 7"), 150),
@@ -52,29 +53,32 @@ PLAN = (
     Experiment("mnist_distill", ("Section 4",), 32),
     Experiment("mnist_noise", ("Beyond the paper",)),
     Experiment("mnist_noise_distill", ("Beyond the paper",)),
+    Experiment("rivals_digits", ("Beyond the paper",), small=True),
+    Experiment("rivals_fashion", ("Beyond the paper",)),
+    Experiment("rivals_cifar10", ("Beyond the paper",)),
 )
 
 
 class Step(NamedTuple):
-    """An experiment at a scale: its config, or why it is left out."""
+    """An experiment at a scale: its config, or why it is skipped."""
     experiment: Experiment
     path: str                                  # FILE.py:VARIANT
     config: ml_collections.ConfigDict | None
     state: str                                 # "to do", "done", or "left out: ..."
-    minutes: float | None = None               # estimated for two CPU cores
+    minutes: float | None = None               # estimate for two CPU cores
 
 
 def run(workdir: pathlib.Path, scale: str, data_dir: str | None) -> None:
-    """Show the plan, run what is not done, and write DIR/report.html about all that is.
+    """Print the plan, run the experiments that are not done, and write DIR/report.html about all finished ones.
 
     Args:
-        workdir: holds a workdir for each experiment.
-        scale: "smoke" (seconds each: every part runs, and no number means anything), "short" (a laptop) or "paper" (its lengths).
-        data_dir: where the TFDS builds are; None: TFDS's own place.
+        workdir: gets a workdir for each experiment.
+        scale: "smoke" (seconds each; the numbers mean nothing), "short" (a laptop) or "paper" (the paper's lengths).
+        data_dir: the folder of the TFDS builds; None: TFDS's default.
 
     Raises:
-        UserError: the workdir holds another scale, or is in use; or an experiment failed (after all others were run).
-        Interrupted: a signal came, which the running experiment has been sent.
+        UserError: the workdir holds another scale, or is in use; or an experiment failed, after all others were run.
+        Interrupted: a signal came; the running experiment got it too.
     """
     with lock.held(workdir):
         _run(workdir, scale, data_dir)
@@ -88,23 +92,28 @@ def _run(workdir, scale, data_dir):
     for number, step in enumerate(to_do, 1):
         name = step.experiment.name
         print(f"\n[{number}/{len(to_do)}] {name}", flush=True)
-        place = [] if data_dir is None else [f"--config.data.dir={data_dir}"]
-        with open(workdir / f"{name}.log", "a", encoding="utf-8") as output:  # its progress and errors are still shown
-            status = call([sys.executable, "-m", "ls_jax.main", f"--config={step.path}", f"--workdir={workdir / name}", *place], output)
+        command = [sys.executable, "-m", "ls_jax.main", f"--config={step.path}", f"--workdir={workdir / name}"]
+        if data_dir is not None:
+            command.append(f"--config.data.dir={data_dir}")
+        with open(workdir / f"{name}.log", "a", encoding="utf-8") as output:  # stderr still shows progress and errors
+            status = call(command, output)
         if status:
             failed.append(name)
             print(f"{name} ended with status {status}; the others go on", file=sys.stderr, flush=True)
     finished = [step.experiment.name for step in steps if _finished(workdir / step.experiment.name)]
     if finished:
-        opening = overview.section(PLAN, {name: results.read(workdir / name) for name in finished},
-                                   {step.experiment.name: step.state for step in steps})
-        print(f"\nreport: {report.write([workdir / name for name in finished], page=workdir / 'report.html', opening=opening)}")
+        opening = overview.section(PLAN, {name: records.read(workdir / name) for name in finished},
+                                   {step.experiment.name: step.state for step in steps},
+                                   {name: paper.key(files.read_config(workdir / name / "config.json"))
+                                    for name in finished})
+        page = report.write([workdir / name for name in finished], page=workdir / "report.html", opening=opening)
+        print(f"\nreport: {page}")
     if failed:
-        raise UserError(f"{', '.join(failed)} did not finish (why is said above); the same command tries again")
+        raise UserError(f"{', '.join(failed)} did not finish (see above for the reason); the same command tries again")
 
 
 def plan(workdir: pathlib.Path, scale: str, data_dir: str | None) -> list[Step]:
-    """What would be done for each experiment of PLAN.
+    """A step for each experiment of PLAN.
 
     Raises:
         UserError: the workdir holds an experiment at another scale.
@@ -127,7 +136,8 @@ def _step(experiment, workdir, scale, data_dir):
         return Step(experiment, path, None, f"left out: {error}")
     held = workdir / "config.json"
     if held.exists() and configs.differences(files.read_config(held), configs.plain(config)):
-        raise UserError(f"{workdir} holds this experiment at another scale or with other settings: choose another --workdir")
+        raise UserError(f"{workdir} holds this experiment at another scale or with other settings: choose another "
+                        "--workdir")
     if _finished(workdir):
         return Step(experiment, path, config, "done")
     return Step(experiment, path, config, "to do", _minutes(experiment, config, file))
@@ -142,11 +152,11 @@ def _has(file, variant):
 
 
 def _finished(workdir):
-    return (workdir / "report.html").exists() and results.final(workdir)  # the page is the last thing that a run writes
+    return (workdir / "report.html").exists() and records.final(workdir)  # a run writes its page last
 
 
 def _minutes(experiment, config, file):
-    """The measured minutes, scaled by the images that are trained on; half a minute at least, for compiling and studying."""
+    """The measured minutes, scaled by the number of training images; at least half a minute, to compile and study."""
     if experiment.minutes is None:
         return None
     measured = configs.load(file, "" if experiment.small else "short")
@@ -154,13 +164,14 @@ def _minutes(experiment, config, file):
 
 
 def _images(config):
-    """Images that all trainings of a config read, its teachers' included, each as often as a member reads it."""
-    return config.steps * config.batch_size * len(sweep.members(config)) + sum(
-        _images(teacher) for teacher in (config.distill.teachers.values() if config.distill else ()) if not isinstance(teacher, str))
+    """The number of images that all members of a config and of its teachers train on, with repetitions."""
+    teachers = config.distill.teachers.values() if config.distill else ()
+    of_teachers = sum(_images(teacher) for teacher in teachers if not isinstance(teacher, str))
+    return config.steps * config.batch_size * len(sweep.members(config)) + of_teachers
 
 
 def describe(steps: list[Step], scale: str) -> str:
-    """The plan as text: what is run, what it shows, how long it takes, and what is left out and why."""
+    """The plan as text: each experiment, what it shows, its time, or why it is skipped."""
     width = max(len(step.experiment.name) for step in steps)
     shows = max(len(", ".join(step.experiment.shows)) for step in steps)
     lines = [f"The paper at scale {scale!r}. Times are estimates for two CPU cores.", ""]
@@ -177,17 +188,19 @@ def describe(steps: list[Step], scale: str) -> str:
 def _time(minutes):
     if minutes is None:
         return "never timed"
-    return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.0f} h" if minutes < 48 * 60 else (
-        f"about {minutes / 60 / 24:.0f} days")
+    if minutes < 90:
+        return f"about {minutes:.0f} min"
+    return f"about {minutes / 60:.0f} h" if minutes < 48 * 60 else f"about {minutes / 60 / 24:.0f} days"
 
 
 def call(command: list[str], output: TextIO) -> int:
-    """Run a command to its end, what it prints going to a file, and return its exit status; the first signal is passed on to it.
+    """Run a command, with its output in a file, and return its exit status. The first signal is passed on to it.
 
-    It has a session of its own, so that a terminal's Ctrl-C reaches it once, by us; where we are killed, it ends.
+    The command has its own session, so that Ctrl-C in the terminal reaches it only once, through this process. If this
+    process is killed, the command ends too.
 
     Raises:
-        Interrupted: a signal came. It has no message where the command has ended by the signal's status, and so with its own line.
+        Interrupted: a signal came. It has no message if the command printed its own line about the signal.
     """
     environment = {**os.environ, signals.PARENT: str(os.getpid())}
     with signals.Hold(lambda number: child.send_signal(number)) as hold:

@@ -1,10 +1,10 @@
-"""A finished run's network put to use: lines of text in, a line of its translation out for each."""
+"""`--mode=translate`: translates lines of text with a trained network."""
+import io
 import itertools
 import pathlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import BinaryIO
 
 import ml_collections
 import numpy as np
@@ -15,36 +15,36 @@ from ls_jax.models.translator import Translator
 from ls_jax.training import step, sweep
 from ls_jax.workdir import checkpoint, files
 
-CHUNK = 256       # lines that are read, checked and written together; those of similar lengths share a batch
-TOLD_EVERY = 10.0  # seconds
+CHUNK = 256           # lines that are read, checked and written together; lines of similar length share a batch
+REPORT_EVERY = 10.0   # seconds
 
 
-def run(workdir: pathlib.Path, member: int, source: BinaryIO, target: BinaryIO) -> None:
-    """Translate UTF-8 lines from one stream to another, and tell on stderr with which network and how far it is.
+def run(workdir: pathlib.Path, member: int, source: io.BufferedIOBase, target: io.BufferedIOBase) -> None:
+    """Translate UTF-8 lines from one stream to another. Reports the network and the progress on stderr.
 
     Raises:
-        UserError: as `Network`; or a line is not UTF-8, or too long. What came before its CHUNK of lines has been written.
+        UserError: as `Network`; or a line is not UTF-8, or too long. The lines before its CHUNK have been written.
     """
     network = Network(workdir, member)
     print(f"translating with {network.name}", file=sys.stderr, flush=True)
-    start = told = time.monotonic()
+    start = reported = time.monotonic()
     done = 0
     while read := list(itertools.islice(source, CHUNK)):
         lines = [_decoded(line, number) for number, line in enumerate(read, done + 1)]
         target.write("".join(f"{line}\n" for line in network(lines, done + 1)).encode())
         target.flush()
         done, now = done + len(read), time.monotonic()
-        if now - told >= TOLD_EVERY:
-            told = now
+        if now - reported >= REPORT_EVERY:
+            reported = now
             print(f"{done:,} lines  {done / (now - start):.3g} lines/s", file=sys.stderr, flush=True)
 
 
 class Network:
-    """A member of the sweep that a workdir holds, at its last checkpoint, by the beam search that its config sets.
+    """A member of a run's sweep at its last checkpoint. It translates by the beam search of the run's config.
 
     Args:
-        workdir: of a run on text; it may still be training.
-        member: which of the sweep, from 0.
+        workdir: of a run on text, which may still be training.
+        member: its number in the sweep, from 0.
 
     Raises:
         UserError: the workdir holds no such run, no checkpoint or no such member.
@@ -54,16 +54,18 @@ class Network:
         config = _config(workdir)
         rows = sweep.members(config)
         if not 0 <= member < len(rows):
-            raise UserError(f"--member={member}: {workdir} has the members {', '.join(_named(rows, each) for each in range(len(rows)))}")
+            names = ", ".join(_named(rows, each) for each in range(len(rows)))
+            raise UserError(f"--member={member}: {workdir} has the members {names}")
         held = checkpoint.Checkpoints(workdir)
         if not held.steps():
-            raise UserError(f"{workdir} holds no checkpoint to translate with: train first (--mode=run or --mode=train)")
+            raise UserError(f"{workdir} holds no checkpoint to translate with: train first (--mode=run or "
+                            "--mode=train)")
         taken, state, _ = held.load()
         self.name = f"member {_named(rows, member)} after step {taken:,} of {config.steps:,}"
         self._params = sweep.take(state["ema"] if config.optimizer.ema else state["params"], member)
         self._pieces = _vocabulary(workdir, config.data.vocabulary)
         self._longest, self._length_penalty = config.data.row_length, config.translation.length_penalty
-        graphdef, _ = step.network(config, len(self._pieces), None, None)
+        graphdef, _ = step.build_network(config, len(self._pieces), None, None)
         self._translator = Translator(graphdef, beams=config.translation.beams[0], extra=config.translation.extra)
 
     def __call__(self, lines: Sequence[str], first: int = 1) -> list[str]:
@@ -71,17 +73,17 @@ class Network:
 
         Args:
             lines: sentences.
-            first: the number of the first one, for messages.
+            first: the number of the first line, for messages.
 
         Raises:
-            UserError: a line has more tokens than a sentence could have in training.
+            UserError: a line has more tokens than a training sentence may have.
         """
         ids, lengths = self._pieces.encode(lines)
         if (lengths > self._longest).any():
             which = int(np.argmax(lengths > self._longest))
-            raise UserError(f"line {first + which:,} has {lengths[which]:,} tokens, and the network was trained on sentences of at most "
-                            f"{self._longest} (config.data.row_length): split it")
-        full = lengths > 1  # every sentence has its END
+            raise UserError(f"line {first + which:,} has {lengths[which]:,} tokens, and the network was trained on "
+                            f"sentences of at most {self._longest} (config.data.row_length): split it")
+        full = lengths > 1  # every sentence ends in END
         sources = [each for each, some in zip(np.split(ids, np.cumsum(lengths)[:-1]), full) if some]
         found = iter(self._pieces.decode(self._translator(self._params, sources, length_penalty=self._length_penalty)))
         return [next(found) if some else "" for some in full]
@@ -91,7 +93,8 @@ def _decoded(line, number):
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise UserError(f"line {number:,} is not UTF-8 ({error.reason}): convert the text, with iconv -t UTF-8 for one") from error
+        raise UserError(f"line {number:,} is not UTF-8 ({error.reason}): convert the text, for example with iconv -t "
+                        "UTF-8") from error
 
 
 def _config(workdir):
@@ -100,7 +103,8 @@ def _config(workdir):
         raise UserError(f"{workdir} holds no run, since it has no config.json: name the workdir of one on text")
     config = ml_collections.ConfigDict(files.read_config(path))
     if not config.data.get("vocabulary"):
-        raise UserError(f"{workdir} holds networks of {config.data.name}, which do not translate: name the workdir of a run on text")
+        raise UserError(f"{workdir} holds networks of {config.data.name}, which do not translate: name the workdir of "
+                        "a run on text")
     return config
 
 
@@ -112,7 +116,7 @@ def _vocabulary(workdir, size):
 
 
 def _named(rows, member):
-    """`3 (α=0.1, seed 0)`, and what else varies within the sweep."""
+    """`3 (α=0.1, seed 0)`, with the learning rate and weight decay if they vary in the sweep."""
     row = rows[member]
     varying = [name for name in ("learning_rate", "weight_decay") if len({each[name] for each in rows}) > 1]
     extra = "".join(f", {name.replace('_', ' ')} {row[name]:g}" for name in varying)

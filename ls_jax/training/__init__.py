@@ -1,1 +1,1 @@
-"""Training a sweep: its step, its loop, its evaluation, and the teachers of a distillation."""
+"""Training of a sweep: step, loop, evaluation, and the teachers of a distillation."""

@@ -1,7 +1,8 @@
-"""The training loop, in order: restore, step, log, evaluate, save. It orchestrates; the mathematics is in `step`."""
+"""The training loop: restore, step, log, evaluate, save. The mathematics of a step is in `ls_jax.training.step`."""
 import contextlib
 import dataclasses
 import functools
+import pathlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -12,41 +13,44 @@ import ml_collections
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
+from jaxtyping import Array, Float, Int
 
-from ls_jax import signals
+from ls_jax import models, signals
 from ls_jax.data import Dataset, feed, memory
-from ls_jax.devices import mesh as meshes
-from ls_jax.devices import processes
+from ls_jax.data.pictures import augment
+from ls_jax.devices import mesh, processes
 from ls_jax.devices.layout import Layout, SweepProgram, over_mesh
 from ls_jax.errors import UserError
 from ls_jax.training import metrics, optim, students, sweep
-from ls_jax.training import step as steps
-from ls_jax.training.evaluate import Evaluator
+from ls_jax.training.evaluate import Evaluator, evenly_spaced
 from ls_jax.training.state import Hyper, State
+from ls_jax.training.step import Step, StepInput, build_step
 from ls_jax.training.teachers import Teaching
 from ls_jax.workdir import log
 from ls_jax.workdir.checkpoint import Checkpoints
 
+MEASURED = 5_000  # training pictures
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What is fixed for the length of a run: the sweep, where it lies, and its compiled programs."""
+    """What stays the same during a run: the sweep, its layout over the devices, and its programs."""
     config: ml_collections.ConfigDict
     dataset: Dataset
     layout: Layout
     hyper: Hyper
-    step: steps.Step
+    step: Step
     evaluator: Evaluator
     teaching: Teaching = Teaching()
 
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The hyper-parameters of each member, as plain numbers; of a distillation's students also how they are taught."""
+        """The settings of each member as plain values, as `sweep.members` gives them."""
         return sweep.members(self.config)
 
     @functools.cached_property
     def partners(self) -> list[int | None]:
-        """Of each member the one that it is compared with; see `sweep.baselines`."""
+        """For each member the index of its baseline, or None; see `sweep.baselines`."""
         return sweep.baselines(self.config)
 
     @property
@@ -56,73 +60,80 @@ class Run:
 
     @property
     def batch(self) -> int:
-        """Examples in a step; of text rows."""
+        """Examples in a training step; for text, rows of tokens."""
         return self.dataset.splits["train"].rows(self.config.batch_size)
 
     @property
     def seen(self) -> tuple[float, str]:
-        """What a member sees in a step: (how many, of what); of text the target's tokens without padding."""
+        """(count, unit) of what a member sees in a step: images, or for text target tokens without padding."""
         text, size = self.dataset.text, self.config.batch_size
         return (size * text.facts["train"]["no padding"]["target"], "tokens") if text else (size, "images")
 
     def hypers(self) -> list[Hyper]:
         """The hyper-parameters on the devices, as slots."""
-        return self.layout.split(meshes.put(self.layout.mesh, meshes.MEMBER, self.hyper))
+        return self.layout.split(mesh.put(self.layout.mesh, mesh.MEMBER, self.hyper))
 
     def abstract_state(self) -> State:
         """Shapes, dtypes and shardings of the sweep's state [M, ...], for restoring a checkpoint."""
         member = jax.eval_shape(self.step.init, sweep.take(self.hyper, 0))
-        sharding = jax.sharding.NamedSharding(self.layout.mesh, meshes.MEMBER)
-        whole = lambda x: jax.ShapeDtypeStruct((self.layout.members, *x.shape), x.dtype, sharding=sharding)
-        return jax.tree.map(whole, member)
+        sharding = jax.sharding.NamedSharding(self.layout.mesh, mesh.MEMBER)
+
+        def of_all_members(x):
+            return jax.ShapeDtypeStruct((self.layout.num_members, *x.shape), x.dtype, sharding=sharding)
+
+        return jax.tree.map(of_all_members, member)
 
 
-def setup(config: ml_collections.ConfigDict, dataset: Dataset, devices: list[Any] | None = None) -> Run:
-    """Lay the config's sweep out over the devices there are, or over these.
+def setup(config: ml_collections.ConfigDict, dataset: Dataset, devices: list[jax.Device] | None = None) -> Run:
+    """The run of a config, with its sweep laid out over `devices` (None: all devices).
 
     Raises:
-        UserError: where the mesh fits neither the devices, nor the sweep, nor the batch.
+        UserError: the mesh does not fit the devices, the sweep or the batch, or the model cannot take the data.
     """
     if config.evaluate.split not in dataset.splits:
-        raise UserError(f"config.evaluate.split={config.evaluate.split!r}: {dataset.name} has the splits {', '.join(dataset.splits)}; "
-                        "config.data.holdout=N makes a validation split")
+        raise UserError(f"config.evaluate.split={config.evaluate.split!r}: {dataset.name} has the splits "
+                        f"{', '.join(dataset.splits)}; config.data.holdout=N makes a validation split")
     hyper, split = sweep.grid(config), dataset.splits["train"]
-    rows = split.rows(config.batch_size)
-    if rows % config.micro_batches:
-        raise UserError(f"config.micro_batches={config.micro_batches} does not divide the {rows} examples of a step")
-    mesh = meshes.make(config.mesh.member, config.mesh.data, len(hyper["seed"]), rows // config.micro_batches, devices)
-    layout = Layout(mesh, len(hyper["seed"]), strategy(config, mesh.devices.flat[0].platform))
+    batch, num_members = split.rows(config.batch_size), len(hyper["seed"])
+    if batch % config.micro_batches:
+        raise UserError(f"config.micro_batches={config.micro_batches} does not divide the {batch} examples of a step")
+    device_mesh = mesh.make(config.mesh.member, config.mesh.data, num_members, batch // config.micro_batches, devices)
+    layout = Layout(device_mesh, num_members, strategy(config, device_mesh.devices.flat[0].platform))
     try:
-        step = steps.build(config, len(dataset.class_names), split.image_shape, meshes.reduction_axis(mesh))
-    except (TypeError, ValueError) as error:  # a field that the model does not have, an input that it cannot take
+        step = build_step(config, len(dataset.class_names), split.image_shape, mesh.reduction_axis(device_mesh))
+    except (TypeError, ValueError) as error:  # the model has no such field, or cannot take such inputs
         raise UserError(f"config.model cannot be built on {dataset.name}: {error}") from error
     return Run(config, dataset, layout, hyper, step, Evaluator(step, layout, split.rows(config.evaluate.batch_size)))
 
 
 def strategy(config: ml_collections.ConfigDict, platform: str) -> str:
-    """How members share a device: as asked, else what was fastest on the platform (benchmarks/train_step.py --members).
+    """How members share a device: `config.members`, or for "auto" what the model declares as fastest on the platform.
 
-    Students whose teachers are asked at every step run slot by slot ("unroll"), so that slots can share a teacher's answer.
+    Students with online teachers run slot by slot ("unroll"), so that slots can share a teacher's forward pass.
+
+    Raises:
+        UserError: `config.members` is not "unroll" although teachers are online.
     """
     if config.get("distill") and students.online(config):
         if config.members not in ("auto", "unroll"):
-            raise UserError(f"config.members={config.members!r}: students on augmented images need 'unroll' (or 'auto')")
+            raise UserError(f"config.members={config.members!r}: students on augmented images need 'unroll' "
+                            "(or 'auto')")
         return "unroll"
     if config.members != "auto":
         return config.members
-    return "vmap" if platform != "cpu" and config.model.name == "mlp" else "unroll"
+    return "vmap" if platform != "cpu" and models.vmap_members(config.model.name) else "unroll"
 
 
 def steps_per_call(config: ml_collections.ConfigDict) -> int:
-    """Steps per dispatch: as asked, else 1 on a CPU, where XLA runs loops over steps slowly, and 10 elsewhere."""
+    """Steps per dispatch: `config.steps_per_call`, or else 1 on a CPU, where XLA's loops are slow, and 10 elsewhere."""
     return config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
 
 
-def train(run: Run, workdir: str) -> list[State]:
-    """Train, or resume what the workdir holds; returns the final state as slots.
+def train(run: Run, workdir: str | pathlib.Path) -> list[State]:
+    """The final state as slots, after training from the workdir's last checkpoint or from the start.
 
     Raises:
-        Interrupted: a signal came, and the state is saved. In a notebook, SIGINT is a plain KeyboardInterrupt.
+        Interrupted: a signal arrived, and the state is saved. In a notebook, SIGINT raises a plain KeyboardInterrupt.
         UserError: a checkpoint cannot be written.
     """
     config, layout = run.config, run.layout
@@ -131,10 +142,12 @@ def train(run: Run, workdir: str) -> list[State]:
     hypers, arrays = run.hypers(), memory.place(run.dataset.splits["train"], layout.mesh)
     train_steps, reset = training_programs(run)
     held_out, stop = HeldOut(run), False
-    with signals.Hold(processes.preemption(), "saving after this step; once more ends at once", lambda: saved(checkpoints)) as hold:
-        with checkpoints, log.Logs(workdir, run, first_step=step) as logs:  # its end waits for the last save
+    warning = "saving after this step; once more ends at once"
+    with signals.Hold(processes.preemption(), warning, functools.partial(saved, checkpoints)) as hold:
+        with checkpoints, log.Logs(workdir, run, first_step=step) as logs:  # leaving the block waits for the last save
             for count, given in batches(run, arrays, step):
-                states = train_steps(states, hypers, given, arrays, run.teaching.answers(hypers, given, arrays, step))
+                teacher_logits = run.teaching.online_logits(hypers, given, arrays, step)
+                states = train_steps(states, hypers, given, arrays, teacher_logits)
                 step += count
                 logs.progress(step)
                 if due(step, config.log.every, config.steps):
@@ -149,15 +162,17 @@ def train(run: Run, workdir: str) -> list[State]:
                     checkpoints.save(step, layout.join(states))
                 if stop:
                     break
-        if stop or hold.signal:  # also after the last step: what follows would not hear of it
+        if stop or hold.signal:  # also after the last step: the code that follows would miss the signal
             raise hold.interruption(f"stopped at step {step} of {config.steps}; the same command goes on from there")
     return states
 
 
 def saved(checkpoints: Checkpoints) -> str:
-    """What is on the disk, where training ends without a save."""
+    """A message that says which checkpoint is on the disk when training ends without a save."""
     steps = checkpoints.steps()
-    return f"the same command goes on from step {steps[-1]}, the last one saved" if steps else "nothing of the training is saved"
+    if not steps:
+        return "nothing of the training is saved"
+    return f"the same command goes on from step {steps[-1]}, the last one saved"
 
 
 def stopped(hold: signals.Hold, step: int) -> bool:
@@ -166,13 +181,13 @@ def stopped(hold: signals.Hold, step: int) -> bool:
 
 
 def batches(run: Run, arrays: Any, first: int) -> Iterator[tuple[int, list[Any]]]:
-    """(steps, what they are given, as slots) from the step `first` to the last."""
+    """(number of steps, their inputs as slots) for each call, from step `first` to the last."""
     return feed.training(run.layout, arrays, run.hyper["seed"], run.examples, run.batch, first, run.config.steps,
-                         lambda step: steps_to_take(run.config, step))
+                         functools.partial(steps_to_take, run.config))
 
 
 def steps_to_take(config: ml_collections.ConfigDict, step: int) -> int:
-    """A full call's steps, or one where something is due before it would end, so that two programs serve a run."""
+    """Steps of the next call: all, or 1 if something is due before they end, so that a run compiles two programs."""
     intervals = [config.log.every, config.evaluate.every, config.checkpoint.every, config.steps]
     room = min(every - step % every for every in intervals if every)
     per_call = steps_per_call(config)
@@ -180,84 +195,120 @@ def steps_to_take(config: ml_collections.ConfigDict, step: int) -> int:
 
 
 def due(step: int, every: int, last: int) -> bool:
-    """Whether something that happens `every` so many steps, and at the end, happens now."""
+    """Whether `step` is a multiple of `every` (0: never) or the last step."""
     return step == last or (every > 0 and step % every == 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainSteps:
-    """Several training steps in one call, over the mesh; the states are consumed."""
+    """Several training steps in one call, over the mesh; the states are donated.
+
+    Attributes:
+        program: takes states, hyper-parameters, inputs, arrays, precomputed and online logits.
+        precomputed: the teachers' logits of the whole training split, or None.
+    """
     program: SweepProgram
-    kept: Any  # the teachers' logits of the whole training split, or None
+    precomputed: Float[Array, "teachers examples classes"] | None
 
     def __call__(self, states: list[State], hypers: list[Hyper], given: list[Any], arrays: Any,
-                 asked: list[Any] | None = None) -> list[State]:
-        """The states after the steps of `given`; `asked` are the logits of teachers that are asked at every step."""
-        return self.program(states, hypers, given, arrays, self.kept, asked)
+                 online: list[Array] | None = None) -> list[State]:
+        """The states after the steps of `given`; `online` are the logits of online teachers for these steps."""
+        return self.program(states, hypers, given, arrays, self.precomputed, online)
 
-    def lower(self, state: State, hyper: Hyper, given: Any, arrays: Any, asked: Any = None) -> Any:
+    def lower(self, state: State, hyper: dict[str, Any], given: Any, arrays: Any,
+              online: Array | None = None) -> jax.stages.Lowered:
         """The lowered program of one slot."""
-        return self.program.lower(state, hyper, given, arrays, self.kept, asked)
+        return self.program.lower(state, hyper, given, arrays, self.precomputed, online)
 
 
 def training_programs(run: Run) -> tuple[TrainSteps, SweepProgram]:
-    """(several steps in one call, reset of the running metrics), over the mesh, donating the state."""
-    def several(state, hyper, given, arrays, kept, asked):
-        def one(state, at):
-            batch = memory.gather(arrays, at[0])
-            return run.step.train(state, hyper, steps.StepInput(batch, at[1] if kept is None else kept[hyper["teacher"], batch.ids])), None
+    """(several steps in one call, reset of the training metrics), over the mesh; both donate the state."""
+    def several_steps(state, hyper, given, arrays, precomputed, online):
+        def one_step(state, inputs):
+            of_step, teacher_logits = inputs
+            batch = memory.gather(arrays, of_step)
+            if precomputed is not None:
+                teacher_logits = precomputed[hyper["teacher"], batch.ids]
+            return run.step.train(state, hyper, StepInput(batch, teacher_logits)), None
 
-        single = jax.tree.leaves(given)[0].shape[0] == 1
-        return one(state, jax.tree.map(lambda x: x[0], (given, asked)))[0] if single else lax.scan(one, state, (given, asked))[0]
+        if jax.tree.leaves(given)[0].shape[0] == 1:  # a scan over one step is slow on a CPU
+            return one_step(state, jax.tree.map(_first, (given, online)))[0]
+        return lax.scan(one_step, state, (given, online))[0]
 
-    reset = lambda state: dataclasses.replace(state, sums=jax.tree.map(jnp.zeros_like, state.sums))
-    specs = (meshes.MEMBER, meshes.MEMBER, meshes.STEPS, meshes.SHARED, meshes.SHARED, meshes.STEPS)
-    program = over_mesh(several, run.layout, specs, meshes.MEMBER, donate=(0,))
-    return TrainSteps(program, run.teaching.kept), over_mesh(reset, run.layout, (meshes.MEMBER,), meshes.MEMBER, donate=(0,))
+    def reset(state):
+        return dataclasses.replace(state, sums=jax.tree.map(jnp.zeros_like, state.sums))
+
+    specs = (mesh.MEMBER, mesh.MEMBER, mesh.STEPS, mesh.SHARED, mesh.SHARED, mesh.STEPS)
+    program = over_mesh(several_steps, run.layout, specs, mesh.MEMBER, donate=(0,))
+    reset_program = over_mesh(reset, run.layout, (mesh.MEMBER,), mesh.MEMBER, donate=(0,))
+    return TrainSteps(program, run.teaching.precomputed), reset_program
+
+
+def _first(x):
+    return x[0]
 
 
 def restore_or_init(run: Run, checkpoints: Checkpoints) -> tuple[int, list[State]]:
-    """(first step to take, state as slots): from the last good checkpoint, else from the seeds."""
+    """(first step to take, state as slots), from the last readable checkpoint or else from the seeds."""
     restored = checkpoints.restore_latest(run.abstract_state()) if checkpoints.steps() else None
     if restored is not None:
         step, state, _ = restored
         return step, run.layout.split(state)
-    init = over_mesh(run.step.init, run.layout, (meshes.MEMBER,), meshes.MEMBER)
-    return 0, init(run.hypers())
+    init = over_mesh(run.step.init, run.layout, (mesh.MEMBER, mesh.SHARED), mesh.MEMBER)
+    measured = mesh.put(run.layout.mesh, mesh.SHARED, statistics(run.config, run.dataset))
+    return 0, init(run.hypers(), measured)
 
 
-def place_ids(layout: Layout, ids: np.ndarray) -> list[Any]:
-    """Example ids [members, steps, batch] on the devices, as slots."""
-    return [meshes.put(layout.mesh, meshes.STEPS, ids[members]) for members in layout.member_ids()]
+def statistics(config: ml_collections.ConfigDict, dataset: Dataset) -> dict[str, Any]:
+    """The initial statistics that the network measures on training pictures (see `models.statistics`); {} for most.
+
+    They are computed on the host from MEASURED evenly spaced images, so they depend on neither mesh nor member.
+    """
+    measure = models.statistics(config.model.name)
+    if measure is None:
+        return {}
+    split = dataset.splits["train"]
+    images = jnp.asarray(split.take(evenly_spaced(len(split), MEASURED)).images)
+    return measure(np.asarray(augment.evaluate(images, config.data.augment, config.data.normalize)))
+
+
+def place_ids(layout: Layout, ids: Int[np.ndarray, "members steps batch"]) -> list[Int[Array, "width steps batch"]]:
+    """Example ids on the devices, as slots."""
+    return [mesh.put(layout.mesh, mesh.STEPS, ids[members]) for members in layout.member_ids()]
 
 
 def train_rows(run: Run, states: list[State], step: int) -> list[dict[str, Any]]:
-    """A row per member on the steps since the last such row."""
-    sums, diverged = meshes.fetch(run.layout.join([(state.sums, state.diverged) for state in states]))
+    """One row of metrics.jsonl per member, over the training steps since its last row."""
+    sums, diverged = mesh.fetch(run.layout.join([(state.sums, state.diverged) for state in states]))
     factor = float(optim.schedule(jnp.int32(step - 1), run.config))
-    return [{"step": step, "member": member, **row, "split": "train", **measured, "rate": row["learning_rate"] * factor,
-             "diverged": int(diverged[member])} for member, (row, measured) in enumerate(zip(run.rows, means(sums)))]
+    measured = means(sums)
+    for member, teacher in enumerate(run.hyper.get("teacher", ())):
+        if teacher < 0:  # a student without a teacher beside others that have one
+            measured[member].pop("agreement", None)
+    return [{"step": step, "member": member, **row, "split": "train", **measured[member],
+             "rate": row["learning_rate"] * factor, "diverged": int(diverged[member])}
+            for member, row in enumerate(run.rows)]
 
 
 def tell_divergence(rows: list[dict[str, Any]], since: int) -> None:
-    """A line on stderr for each member whose loss stopped being finite at step `since` or later."""
+    """Print a line on stderr for each member whose loss stopped being finite at step `since` or later."""
     for row in rows:
-        if row["diverged"] >= since and meshes.is_primary():
-            with contextlib.suppress(OSError):  # nobody reads
-                print(f"member {row['member']} (α={row['alpha']:g}, seed {row['seed']}, learning rate {row['learning_rate']:g}) diverged "
-                      f"at step {row['diverged']} and is frozen; the others go on. A lower learning rate or clipping may help.",
-                      file=sys.stderr, flush=True)
+        if row["diverged"] >= since and mesh.is_primary():
+            with contextlib.suppress(OSError):  # stderr may be closed
+                print(f"member {row['member']} (α={row['alpha']:g}, seed {row['seed']}, learning rate "
+                      f"{row['learning_rate']:g}) diverged at step {row['diverged']} and is frozen; the others go on. "
+                      "A lower learning rate or clipping may help.", file=sys.stderr, flush=True)
 
 
 def means(sums: metrics.Sums) -> list[dict[str, float]]:
-    """{"loss", "nll", "accuracy"} of each member."""
+    """`metrics.Sums.means` of each member, on the host."""
     with np.errstate(invalid="ignore"):
         columns = sums.means()
     return [{name: float(values[member]) for name, values in columns.items()} for member in range(len(sums.count))]
 
 
 class HeldOut:
-    """The held-out split on the devices, measured while training goes on."""
+    """The held-out split on the devices, evaluated during training."""
 
     def __init__(self, run: Run):
         split = run.dataset.splits[run.config.evaluate.split]
@@ -266,7 +317,7 @@ class HeldOut:
         self.index = np.arange(len(split), dtype=np.int32)
 
     def rows(self, states: list[State], step: int) -> list[dict[str, Any]]:
-        """A row per member; `loss` is against smoothed targets, `nll` against hard ones."""
+        """One row of metrics.jsonl per member; `loss` is against smoothed targets, `nll` against the labels."""
         sums = self.run.evaluator.measure(states, self.hypers, self.arrays, self.index)
         return [{"step": step, "member": member, **row, "split": self.run.config.evaluate.split, **measured}
                 for member, (row, measured) in enumerate(zip(self.run.rows, means(sums)))]

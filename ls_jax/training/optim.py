@@ -1,9 +1,10 @@
-"""Schedules and optax chains, built inside the step from the member's traced hyper-parameters.
+"""Learning-rate schedules and optax chains, built inside the step from the member's traced hyper-parameters.
 
 Weight decay is L2 regularisation, λ/2 ||w||² in the loss, as in the paper's sources: λ w joins the gradient before
 clipping and momentum. The learning rate of a step is `hyper["learning_rate"]` times the schedule's factor.
 """
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,32 +22,54 @@ SCALARS = {
     "weight_decay": Scalar(0.0, 0.0, math.inf, what="weight decay"),
 }
 
-SCHEDULES = {
-    "constant": lambda progress, config: jnp.ones_like(progress),
-    "linear": lambda progress, config: jnp.maximum(0.0, 1.0 - progress),
-    "step": lambda progress, config: config.factor ** sum(
-        jnp.where(progress >= boundary, 1.0, 0.0) for boundary in config.boundaries),
-    "exponential": lambda progress, config: config.factor ** (jnp.maximum(0.0, progress - config.warmup) / config.factor_every),
-}  # and "rsqrt", which is of the step rather than of the progress
+
+def _constant(settings: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
+    return optax.constant_schedule(1.0)
+
+
+def _linear(settings: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
+    return optax.linear_schedule(1.0, 0.0, steps)
+
+
+def _step(settings: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
+    scales: dict[int, float] = {}
+    for boundary in settings.boundaries:
+        first = math.ceil(boundary * steps - 1e-6)  # in floats 0.07 * 100 is above 7
+        scales[first] = scales.get(first, 1.0) * settings.factor  # in a short run two boundaries may be one step
+    return optax.piecewise_constant_schedule(1.0, scales)
+
+
+def _exponential(settings: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
+    return optax.exponential_decay(1.0, settings.factor_every * steps, settings.factor, settings.warmup * steps)
+
+
+# Name: (config.optimizer, config.steps) -> the learning rate's factor as a function of the step. "rsqrt" is not among
+# them: optax does not have it, and its warm-up differs.
+SCHEDULES: dict[str, Callable[[ml_collections.ConfigDict, int], optax.Schedule]] = {
+    "constant": _constant, "linear": _linear, "step": _step, "exponential": _exponential}
 
 
 def inverse_square_root(step: Float[Array, ""], warmup: float, width: int) -> Float[Array, ""]:
-    """tensor2tensor's "linear_warmup * rsqrt_decay * rsqrt_hidden_size": min(1, t/w) / √max(t, w) / √width at step t, from 0."""
+    """min(1, t/w) / √max(t, w) / √width at step t = 0, 1, ...
+
+    It is tensor2tensor's "linear_warmup * rsqrt_decay * rsqrt_hidden_size".
+    """
     return jnp.minimum(1.0, step / warmup) * lax.rsqrt(jnp.maximum(step, warmup)) * width ** -0.5
 
 
 def schedule(step: Int[Array, ""], config: ml_collections.ConfigDict) -> Float[Array, ""]:
-    """The learning rate's factor at `step`, in [0, 1]; "step" multiplies by `factor` at each of the `boundaries`, "exponential"
-    from the end of the warm-up on by `factor` every `factor_every`, gradually.
+    """The learning rate's factor at `step`, in [0, 1].
 
-    With `warmup` the factor first rises linearly from 0. All lengths are fractions of `config.steps`, so that a shorter run keeps
-    the recipe's shape.
+    "step" multiplies it by `factor` at each of the `boundaries`. "exponential" multiplies it gradually by `factor` in
+    every `factor_every`, from the end of the warm-up on. With `warmup` the factor first rises linearly from 0. All
+    lengths are fractions of `config.steps`, so that a shorter run keeps the shape of the schedule.
     """
     step, settings = jnp.asarray(step, jnp.float32), config.optimizer
     rise = settings.get("warmup", 0.0) * config.steps
     if settings.schedule == "rsqrt":
-        return inverse_square_root(step, max(1.0, float(round(rise))), config.model.width)  # of few steps the share may be none
-    factor = SCHEDULES[settings.schedule](step / config.steps, settings)
+        return inverse_square_root(step, max(1.0, float(round(rise))), config.model.width)  # a short run may round to 0
+    factor = jnp.asarray(SCHEDULES[settings.schedule](settings, config.steps)(step), jnp.float32)
+    # Not optax.linear_schedule: it computes 1 - (1 - t/w), which in float32 loses half of its digits at t/w = 1/8000.
     return factor * jnp.minimum(1.0, (step + 1) / rise) if rise else factor
 
 
@@ -55,8 +78,9 @@ def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, 
 
     `optimizer.momentum_form`: "nesterov" or "heavy_ball" accumulate g + μ m; "averaged" is the paper's gradient
     smoothing, μ m + (1-μ) g (App. A.5); "adam" is Adam (Kingma and Ba 2015) with β₁ = μ, β₂ = `second_momentum` and ε =
-    `epsilon`, which TensorFlow adds before the correction of the bias: at tensor2tensor's 1e-9 that is the same.
-    `optimizer.layer_rates` multiplies the rate of the layers it names.
+    `epsilon`, which TensorFlow adds before the correction of the bias: at tensor2tensor's 1e-9 that is the same;
+    "muon" is `_muon`. `optimizer.layer_rates` multiplies the rate of the layers it names. A layer that
+    `optimizer.layer_shares` names goes through the schedule in this fraction of the steps and is frozen afterwards.
     """
     settings = config.optimizer
     chain = [optax.add_decayed_weights(hyper["weight_decay"], mask=lambda params: decay_mask(params, settings))]
@@ -66,24 +90,66 @@ def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, 
         chain.append(optax.ema(settings.momentum, debias=False))
     elif settings.momentum_form == "adam":
         chain.append(_adam(settings))
+    elif settings.momentum_form == "muon":
+        chain.append(_muon(settings))
     elif settings.momentum:
         chain.append(optax.trace(settings.momentum, nesterov=settings.momentum_form == "nesterov"))
     rate = hyper["learning_rate"] * schedule(step, config)
-    rates = dict(settings.layer_rates)
+    rates, shares = dict(settings.layer_rates), dict(settings.layer_shares)
+    early = {layer: hyper["learning_rate"] * _early(step, share, config) for layer, share in shares.items()}
     chain.append(optax.stateless(lambda updates, params: {
-        layer: jax.tree.map(lambda u: -rate * rates.get(layer, 1.0) * u, leaves)
+        layer: jax.tree.map(lambda u: -early.get(layer, rate) * rates.get(layer, 1.0) * u, leaves)
         for layer, leaves in updates.items()}))
+    if settings.momentum_form == "muon":
+        chain.append(optax.masked(optax.stateless(_rescaling), filters))
     return optax.chain(*chain)
 
 
-def _adam(settings):
-    adam = optax.scale_by_adam(settings.momentum, settings.second_momentum, settings.epsilon)
+def _early(step, share, config):
+    """The schedule's factor at `step` of a layer that goes through it in this share of the steps."""
+    shortened = ml_collections.ConfigDict(config.to_dict())
+    last = round(share * config.steps)
+    shortened.steps = max(1, last)
+    return jnp.where(step < last, schedule(step, shortened), 0.0)
 
+
+def _adam(settings):
+    return _promoting(optax.scale_by_adam(settings.momentum, settings.second_momentum, settings.epsilon))
+
+
+def _muon(settings):
+    """Muon (K. Jordan et al. 2024) for the filters of convolutions as matrices [inputs, outputs], and SGD with Nesterov
+    momentum for the rest.
+
+    Before its update a filter tensor is rescaled to norm √outputs (`_rescaling`), as in the speed record for CIFAR-10.
+    So the learning rate says how far it turns. optax corrects the bias of the momentum's average, the record's code
+    does not; this matters in the first few steps only.
+    """
+    matrix = lambda tree: jax.tree.map(lambda x: optax.contrib.MuonDimensionNumbers((0, 1, 2), 3), tree)
+    muon = optax.contrib.scale_by_muon(ns_steps=settings.muon_iterations, beta=settings.muon_momentum,
+                                       weight_dimension_numbers=matrix)
+    others = lambda tree: jax.tree.map(lambda x: not x, filters(tree))
+    return optax.chain(optax.masked(_promoting(muon), filters),
+                       optax.masked(optax.trace(settings.momentum, nesterov=True), others))
+
+
+def filters(params: Any) -> Any:
+    """True for the filters of convolutions [height, width, inputs, outputs]."""
+    return jax.tree.map(lambda x: x.ndim == 4, params)
+
+
+def _rescaling(updates, params):
+    """Updates that first rescale their parameters to norm √outputs."""
+    return jax.tree.map(lambda u, p: u + (math.sqrt(p.shape[-1]) / jnp.linalg.norm(p.reshape(-1)) - 1) * p,
+                        updates, params)
+
+
+def _promoting(transformation):
     def update(*arguments):
         with jax.numpy_dtype_promotion("standard"):  # optax raises β, a float, to the step, an integer
-            return adam.update(*arguments)
+            return transformation.update(*arguments)
 
-    return optax.GradientTransformation(adam.init, update)
+    return optax.GradientTransformation(transformation.init, update)
 
 
 def decay_mask(params: Any, settings: ml_collections.ConfigDict) -> Any:

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: written while it goes on, complete or absent, and read back on any mesh or none.
+"""The checkpoints of a run: written asynchronously, complete or absent, and restored on any mesh or none.
 
-Orbax (`CheckpointManager`, its v0 interface) writes the directories `checkpoints/STEP`, each renamed to that when it is
-complete; `checkpoint_format` says what is in one. This file is what happens over a run: when one is written, which are
-kept, and that a damaged one gives way to the one before.
+Orbax (`CheckpointManager`, its v0 interface) writes the directories `checkpoints/STEP`. Each gets this name when it is
+complete; `checkpoint_format` describes its content. This file decides when a checkpoint is written, which ones are
+kept, and that a damaged one is replaced by the one before.
 """
 import itertools
 import os
@@ -18,12 +18,12 @@ from ls_jax.workdir import checkpoint_format as disk
 
 
 class Checkpoints:
-    """The checkpoints of one run. Every process makes the same calls. `with` waits for the last save at its end.
+    """The checkpoints of one run. Every process makes the same calls. A `with` block waits for its last save.
 
     Args:
-        workdir: the run's directory; the checkpoints are in its `checkpoints/`, made by the first save.
-        keep: how many of the latest checkpoints to keep.
-        keep_every: also keep, for ever, those whose step is a multiple of this (None: no others).
+        workdir: the run's directory. The first save makes its folder `checkpoints/`.
+        keep: the number of latest checkpoints to keep.
+        keep_every: also keep those whose step is a multiple of this; None: no others.
     """
 
     def __init__(self, workdir: str | pathlib.Path, keep: int = 3, keep_every: int | None = None):
@@ -39,28 +39,28 @@ class Checkpoints:
         try:
             self.close()
         except UserError:
-            if kind is None:  # else what is on its way out says more than the save that failed with it
+            if kind is None:  # else the error that ends the block is the more important one
                 raise
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, rising."""
+        """The steps that have a checkpoint, in ascending order."""
         if not self.directory.is_dir():
             return []
         return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal())
 
     def save(self, step: int, state: Any, metadata: dict[str, Any] | None = None) -> None:
-        """Start writing a checkpoint, once the one before is written; a step that has one is left as it is.
+        """Wait for the previous save, and start writing a checkpoint. A step that has a checkpoint keeps it.
 
-        On return the devices have done their part, checksums and copies to the host, so the state may be donated. (On a
-        CPU the copies are views, and JAX does not reuse a donated buffer while a view of it lives.)
+        On return the checksums and the copies to the host are done, so the state may be donated. (On a CPU the copies
+        are views, and JAX does not reuse a donated buffer while a view of it exists.)
 
         Args:
             step: steps taken.
             state: pytree of arrays [M, ...] of any sharding.
-            metadata: JSON values, which a restore gives back.
+            metadata: JSON values, which a restore returns.
 
         Raises:
-            UserError: this save, or the one before, could not be written; its threads may not be done, so the run should end.
+            UserError: this save, or the previous one, failed. Its threads may still run, so the run should end.
         """
         self.wait()
         leaves = disk.flatten(state)
@@ -82,7 +82,7 @@ class Checkpoints:
         """Wait until the last save is on the disk.
 
         Raises:
-            UserError: it could not be written.
+            UserError: it failed.
         """
         if self._pending is not None:
             try:
@@ -92,10 +92,10 @@ class Checkpoints:
             self._pending = None
 
     def close(self) -> None:
-        """Wait, and end the writer's threads.
+        """Wait for the last save, and end the writer's threads.
 
         Raises:
-            UserError: the last save could not be written.
+            UserError: the last save failed.
         """
         self.wait()
         if self._manager is not None:
@@ -103,19 +103,19 @@ class Checkpoints:
             self._manager = None
 
     def restore_latest(self, abstract: Any) -> tuple[int, Any, dict[str, Any]] | None:
-        """Read the newest good checkpoint onto the mesh that `abstract` names, whatever mesh wrote it.
+        """Restore the newest good checkpoint onto the mesh of `abstract`, whichever mesh wrote it.
 
-        Newer checkpoints that prove damaged are told of in a line each on stderr, and renamed to `STEP.damaged`, or
-        `STEP.damaged-2`, ... where that name is taken.
+        Newer checkpoints that are damaged are reported on stderr, a line each, and renamed to `STEP.damaged`, or
+        `STEP.damaged-2`, ... if that name is taken.
 
         Args:
             abstract: pytree like the state, of `jax.ShapeDtypeStruct(shape, dtype, sharding=...)`.
 
         Returns:
-            (step, state, metadata), or None where there is no checkpoint.
+            (step, state, metadata), or None if there is no checkpoint.
 
         Raises:
-            UserError: the checkpoint is of another model or sweep, or none is good.
+            UserError: the checkpoint is of another model or sweep, or all are damaged.
         """
         self.close()
         damaged: list[int] = []
@@ -133,7 +133,7 @@ class Checkpoints:
         return None
 
     def restore(self, step: int, abstract: Any) -> Any | None:
-        """Read the state of one step as `restore_latest` does; None, and a line on stderr, where it is damaged.
+        """Restore the state of one step as `restore_latest` does; None, and a line on stderr, if it is damaged.
 
         Raises:
             UserError: it is of another model or sweep.
@@ -146,10 +146,10 @@ class Checkpoints:
             return None
 
     def load(self, step: int | None = None) -> tuple[int, dict[Any, Any], dict[str, Any]]:
-        """Read a checkpoint without a mesh: the newest good one, or that of a step.
+        """Read a checkpoint without a mesh: the newest good one, or the one of a step.
 
         Returns:
-            (step, nested dict of NumPy arrays [M, ...], metadata); keys that are numbers are ints.
+            (step, nested dict of NumPy arrays [M, ...], metadata). Keys that are numbers become ints.
 
         Raises:
             UserError: there is no such checkpoint, or it is damaged.
@@ -168,15 +168,15 @@ class Checkpoints:
         raise self._none_good()
 
     def _open(self) -> Any:
-        """Orbax's manager; it finds the directory's checkpoints and removes what a killed run left half-written."""
+        """Orbax's manager. It finds the checkpoints in the directory, and removes half-written ones of a killed run."""
         if self._manager is None:
             ocp = disk.orbax()
             kept = [ocp.checkpoint_managers.LatestN(self._keep)]
             if self._keep_every:
                 kept.append(ocp.checkpoint_managers.EveryNSteps(self._keep_every))
-            self._manager = ocp.CheckpointManager(self.directory, handler_registry=disk.writers(), options=ocp.CheckpointManagerOptions(
-                preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(kept),
-                cleanup_tmp_directories=True))
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(kept), cleanup_tmp_directories=True)
+            self._manager = ocp.CheckpointManager(self.directory, handler_registry=disk.writers(), options=options)
         return self._manager
 
     def _failure(self, error: Exception) -> UserError:
@@ -191,7 +191,7 @@ class Checkpoints:
             print(f"checkpoint {step} in {self.directory} is not used: {reason}", file=sys.stderr, flush=True)
 
     def _set_aside(self, damaged: list[int]) -> None:
-        """Rename damaged checkpoints: they would count among the latest ones to keep, and block their step."""
+        """Rename damaged checkpoints: else they count among the latest ones to keep, and their step cannot be saved."""
         if damaged and jax.process_index() == 0:
             for step in damaged:
                 (self.directory / str(step)).rename(self._free_name(f"{step}.damaged"))
@@ -199,7 +199,7 @@ class Checkpoints:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
 
     def _free_name(self, name: str) -> pathlib.Path:
-        """`name` in the directory, or `name-2`, ... where a checkpoint of the same step was damaged before."""
+        """`name` in the directory, or `name-2`, ... if a checkpoint of the same step was damaged before."""
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         return next(path for path in map(self.directory.joinpath, names) if not os.path.lexists(path))
 
@@ -208,7 +208,7 @@ class Checkpoints:
 
 
 def load_member(workdir: str | pathlib.Path, member: int, step: int | None = None) -> dict[Any, Any]:
-    """The state of one member of a run's sweep: a nested dict of NumPy arrays, without the axis [M].
+    """The state of one member of a run's sweep: a nested dict of NumPy arrays, without the member axis.
 
     Raises:
         UserError: there is no such checkpoint or member, or it is damaged.

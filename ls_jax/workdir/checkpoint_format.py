@@ -1,7 +1,7 @@
-"""The format of a checkpoint on the disk: what is written beside the arrays, and how a reader knows that all is well.
+"""The format of a checkpoint on the disk, with checksums by which a reader detects damage.
 
-A checkpoint is a directory with two Orbax items: `state`, nested dicts of arrays, every one [M, ...], and `metadata`, JSON
-with the format's number, the step, each leaf's shape, dtype and checksum, what the caller added, and its own checksum.
+A checkpoint is a directory with two Orbax items. `state` is nested dicts of arrays [M, ...]. `metadata` is JSON: the
+format's number, the step, the shape, dtype and checksum of each leaf, the caller's metadata, and a checksum of itself.
 """
 import errno
 import functools
@@ -24,7 +24,7 @@ from ls_jax.errors import UserError
 FORMAT = 1
 GOLDEN_RATIO = 0x9E3779B9  # 2^32 over it
 BLOCK = 2**15  # words
-SLICE = 2**20  # bytes: what replicas of an array share the writing of; for less, a program per slice costs more than it saves
+SLICE = 2**20  # bytes; replicas share the writing of larger arrays, for smaller ones that is slower
 
 
 class Damaged(Exception):
@@ -32,10 +32,10 @@ class Damaged(Exception):
 
 
 def checksum(x: Shaped[Array, "..."]) -> UInt32[Array, ""]:
-    """Checksum of an array's values and their positions; the same for every sharding, with no data gathered.
+    """Checksum of an array's values and positions. It is the same for every sharding, and gathers no data.
 
-    The wrap-around sum of a mixed word per element: its bits, xor its row-major index times the golden ratio, through
-    MurmurHash3's 32-bit finalizer. Each step is a bijection of the word, so a change to one element is always seen.
+    It is a sum modulo 2^32 over the elements: the bits, xor the row-major index times the golden ratio, through
+    MurmurHash3's 32-bit finalizer. Each step is a bijection of the word, so a change of one element is always detected.
 
     Args:
         x: any shape, of bool or of a dtype of 8, 16 or 32 bits.
@@ -51,7 +51,7 @@ def checksum(x: Shaped[Array, "..."]) -> UInt32[Array, ""]:
 
 
 def checksum_on_host(x: Shaped[np.ndarray, "..."]) -> int:
-    """`checksum` in NumPy, in blocks that stay in a processor's cache: nothing to compile, which is what takes long on a CPU."""
+    """`checksum` in NumPy, in blocks that fit into a processor's cache. On a CPU it saves the compilation."""
     flat = np.ascontiguousarray(x).reshape(-1)
     flat, total = flat.view(f"uint{8 * flat.dtype.itemsize}"), 0
     places = np.arange(min(len(flat), BLOCK), dtype=np.uint32) * np.uint32(GOLDEN_RATIO)
@@ -73,26 +73,27 @@ _checksum = jax.jit(checksum)  # one small program per shape and dtype: for all 
 
 
 def _checksums(leaves: dict[str, Any]) -> dict[str, int]:
-    """On the host where that is the device.
+    """{name: checksum}. On a CPU NumPy computes them.
 
-    Else one after another: on CPUs of several devices, programs in flight together wait for each other's collectives for ever.
+    Elsewhere the programs run one after another: on several CPU devices, concurrent programs with collectives deadlock.
     """
-    here = jax.default_backend() == "cpu" and jax.process_count() == 1
-    return {name: checksum_on_host(np.asarray(x)) if here else int(jax.device_get(_checksum(x))) for name, x in leaves.items()}
+    on_host = jax.default_backend() == "cpu" and jax.process_count() == 1
+    return {name: checksum_on_host(np.asarray(x)) if on_host else int(jax.device_get(_checksum(x)))
+            for name, x in leaves.items()}
 
 
 @functools.cache
 def orbax() -> Any:
-    """Orbax, imported when first needed (0.4 s). What it prints of errors is silenced by `workdir.quiet.Quiet`."""
+    """Orbax, imported when first needed (0.4 s). `workdir.quiet.Quiet` silences what it prints of errors."""
     import orbax.checkpoint
     return orbax.checkpoint
 
 
 def writers() -> Any:
-    """What Orbax writes the two items with: its defaults, but for small arrays, which one replica writes whole.
+    """Orbax's handlers of the two items, with one change: a single replica writes a small array whole.
 
-    Orbax would have each device cut its part out of every replicated array: a ResNet-56's first save compiles 136 programs on eight
-    devices, which take longer than the rest of it.
+    By default each device writes a slice of every replicated array. The first save of a ResNet-56 on eight devices then
+    compiles 136 programs, which takes longer than everything else in it.
     """
     ocp = orbax()
     types = ocp.type_handlers.create_type_handler_registry(
@@ -111,7 +112,7 @@ def flatten(tree: Any) -> dict[str, Any]:
 
 
 def nest(leaves: dict[str, Any], key: Any = str) -> dict[Any, Any]:
-    """Nested dicts of leaves named as `_flatten` does; `key` converts each part of a name."""
+    """Nested dicts from leaves named as `flatten` names them; `key` converts each part of a name."""
     tree: dict[Any, Any] = {}
     for name, leaf in leaves.items():
         *parents, last = map(key, name.split("/"))
@@ -136,20 +137,20 @@ def _crc32(content: dict[str, Any]) -> int:
 
 
 def _unseal(path: pathlib.Path) -> dict[str, Any]:
-    """Read the JSON of the checkpoint in a directory; Damaged unless it is whole and of this format."""
+    """The JSON of the checkpoint in a directory. Raises Damaged unless it is complete and of this format."""
     try:
         content = json.loads((path / "metadata" / "metadata").read_bytes())
         found = content["format"]
         if found == FORMAT and content.pop("crc32") == _crc32(content) and content["step"] == int(path.name):
             return content
-    except Exception as error:  # damage of any kind: bytes that are no text, lists nested too deep, a number too long
+    except Exception as error:  # damage of any kind: bytes that are no text, lists nested too deeply, a number too long
         raise Damaged(f"its metadata cannot be read: {line(error)}") from error
     raise Damaged("its metadata was altered" if found == FORMAT
                   else f"it has format {reprlib.repr(found)}, and this version of ls_jax reads format {FORMAT}")
 
 
 def restore(path: pathlib.Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
-    """State with the structure and shardings of `abstract`, and metadata; Damaged on all processes or on none."""
+    """State with the structure and shardings of `abstract`, and metadata. Raises Damaged on all processes or none."""
     targets, content, problem = flatten(abstract), None, None
     try:
         content = _unseal(path)
@@ -165,7 +166,7 @@ def restore(path: pathlib.Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def load(path: pathlib.Path) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """Nested dict of NumPy arrays, and metadata."""
+    """The state as a nested dict of NumPy arrays, and metadata. Raises Damaged."""
     content = _unseal(path)
     leaves = _read(path, {name: jax.ShapeDtypeStruct(leaf["shape"], jnp.dtype(leaf["dtype"]))
                           for name, leaf in content["leaves"].items()})
@@ -174,18 +175,19 @@ def load(path: pathlib.Path) -> tuple[dict[Any, Any], dict[str, Any]]:
 
 
 def _read(path: pathlib.Path, targets: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
-    """Arrays by name: on the devices for targets that have a sharding, else in NumPy."""
+    """Arrays by name: on the devices if the target has a sharding, else in NumPy."""
     ocp = orbax()
     full = nest({name: target for name, target in targets.items() if math.prod(target.shape)})
     try:
         args = ocp.args.PyTreeRestore(item=full, restore_args=ocp.checkpoint_utils.construct_restore_args(full))
-        # Through the handler: CheckpointManager.restore would wait for all processes, for one that failed as well.
+        # Not CheckpointManager.restore: it waits for all processes, also for one that failed.
         read = flatten(ocp.PyTreeCheckpointHandler().restore(path / "state", args=args))
     except Exception as error:
         raise Damaged(f"its arrays cannot be read: {line(error)}") from error
-    for name, array in read.items():  # of the same checksum in another shape
-        if (*array.shape, array.dtype) != (*targets[name].shape, targets[name].dtype):
-            raise Damaged(f"{name} is {array.dtype}{list(array.shape)}, and {targets[name].dtype}{list(targets[name].shape)} was written")
+    for name, array in read.items():  # the checksum does not see a change of shape
+        due = targets[name]
+        if (*array.shape, array.dtype) != (*due.shape, due.dtype):
+            raise Damaged(f"{name} is {array.dtype}{list(array.shape)}, and {due.dtype}{list(due.shape)} was written")
     return {name: read[name] if name in read else _empty(target) for name, target in targets.items()}
 
 
@@ -197,7 +199,7 @@ def _empty(target: jax.ShapeDtypeStruct) -> Any:
 
 
 def _check_fits(path: pathlib.Path, saved: dict[str, Any], targets: dict[str, jax.ShapeDtypeStruct]) -> None:
-    """UserError naming the first leaf that differs."""
+    """Raise UserError, which names the first leaf that differs."""
     for name in [*targets, *(name for name in saved if name not in targets)]:
         there = f"{saved[name]['dtype']}{saved[name]['shape']}" if name in saved else "absent"
         here = f"{targets[name].dtype}{list(targets[name].shape)}" if name in targets else "absent"
@@ -219,7 +221,7 @@ def _on_any_process(flag: bool) -> bool:
 
 
 def line(error: Exception) -> str:
-    """An error in one short line; a full disk, which TensorStore wraps in a paragraph, by its name."""
+    """An error in one short line. A full disk, which TensorStore reports in a paragraph, is named."""
     text = f"{type(error).__name__}: {error}"
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         if os.strerror(number) in text:

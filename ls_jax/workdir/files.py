@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON files that are read or refused."""
+"""Atomic writing of files, and checked reading of JSON files."""
 import contextlib
 import json
 import os
@@ -11,7 +11,7 @@ from ls_jax.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: str | pathlib.Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` when the `with` block ends; if it fails, nothing stays.
+    """A file to write to, which replaces `path` when the `with` block ends. If the block fails, `path` stays as it was.
 
     Raises:
         UserError: the disk is full or the file cannot be written.
@@ -30,7 +30,7 @@ def replacing(path: str | pathlib.Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file completely or not at all.
 
     Raises:
         UserError: the disk is full or the file cannot be written.
@@ -41,7 +41,7 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def writing(path: str | pathlib.Path) -> Iterator[None]:
-    """A `with` block that writes to `path`: an OSError becomes the UserError that says so."""
+    """A `with` block that writes to `path`. It turns an OSError into a UserError."""
     try:
         yield
     except OSError as error:
@@ -49,16 +49,16 @@ def writing(path: str | pathlib.Path) -> Iterator[None]:
 
 
 def read_json(path: str | pathlib.Path, kind: type, fix: str, parts: type | None = None) -> Any:
-    """What a JSON file holds.
+    """The value in a JSON file.
 
     Args:
         path: the file, which exists.
-        kind: what it must be: dict or list.
-        fix: what to do where it is damaged, for the message.
-        parts: of what kind each of a list's items must be.
+        kind: the type it must have: dict or list.
+        fix: what to do if the file is damaged, for the message.
+        parts: the type each item of a list must have.
 
     Raises:
-        UserError: it cannot be read, is no JSON, or holds something of another kind.
+        UserError: it cannot be read, is no JSON, or has another type.
     """
     try:
         found = parse_json(pathlib.Path(path).read_text(encoding="utf-8"))
@@ -66,18 +66,18 @@ def read_json(path: str | pathlib.Path, kind: type, fix: str, parts: type | None
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: {fix}") from error
-    if not isinstance(found, kind) or parts and not all(isinstance(each, parts) for each in found):
+    if not isinstance(found, kind) or (parts and not all(isinstance(each, parts) for each in found)):
         raise UserError(f"{path} is damaged: {fix}")
     return found
 
 
 def read_config(path: str | pathlib.Path) -> dict[str, Any]:
-    """What a workdir's config.json holds. UserError: as `read_json`."""
+    """The config in a workdir's config.json, as nested dicts. Raises UserError as `read_json`."""
     return read_json(path, dict, "remove it, and the experiment's own command (--mode=run) writes it anew")
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text; a ValueError where it is none, or nested deeper than Python reads."""
+    """The value of a JSON text. Raises ValueError if it is no JSON, or nested more deeply than Python reads."""
     try:
         return json.loads(text)
     except RecursionError as error:

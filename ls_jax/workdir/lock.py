@@ -1,7 +1,8 @@
-"""A workdir belongs to one run at a time: a lock that names its holder, and that the kernel releases when the holder dies.
+"""One run at a time in a workdir: a lock that names its holder. The kernel releases it when the holder dies.
 
-It is `flock` on WORKDIR/.lock, which also holds between the hosts of a shared disk where that supports it (NFSv4, Lustre with `-o flock`).
-Where locks are not supported, everything goes on without. The file stays, since another process may be about to lock it.
+It is `flock` on WORKDIR/.lock. On a shared disk that supports it (NFSv4, Lustre with `-o flock`) it also works between
+hosts. Where locks are not supported, there is none. The file is never removed, since another process may be about to
+lock it.
 """
 import contextlib
 import datetime
@@ -24,19 +25,19 @@ except ImportError:  # no POSIX
     fcntl = None
 
 FILE = ".lock"
-PATIENCE = 0.3  # seconds that a new holder has to write its name
-_held: dict[pathlib.Path, int | None] = {}  # by this process: its open file, or None where process 0 has the lock
+PATIENCE = 0.3  # seconds a new holder has to write its name
+_held: dict[pathlib.Path, int | None] = {}  # by this process: its open file, or None if process 0 has the lock
 
 
 @contextlib.contextmanager
 def held(*workdirs: str | pathlib.Path) -> Iterator[None]:
-    """Hold the locks of workdirs, which are made, for the length of a `with` block.
+    """Hold the locks of workdirs during a `with` block. Missing workdirs are made.
 
-    Blocks may be nested: a process never waits for itself, nor refuses itself. Of several processes (`jax.distributed`), which all enter
-    the block, process 0 takes the locks for all.
+    Blocks of one process may be nested. With several processes (`jax.distributed`) all enter the block, and process 0
+    takes the locks for all.
 
     Raises:
-        UserError: another run holds one, on every process; or a workdir cannot be written to.
+        UserError: another run holds a lock, or a workdir cannot be written to. All processes raise it.
     """
     with contextlib.ExitStack() as stack:
         for workdir in workdirs:
@@ -48,7 +49,7 @@ def held(*workdirs: str | pathlib.Path) -> Iterator[None]:
 
 
 def _take(workdir):
-    if not jax.distributed.is_initialized():  # jax.process_index would start the accelerator, which a report does not need
+    if not jax.distributed.is_initialized():  # jax.process_index would start the accelerator; a report needs none
         return _locked(workdir)
     file, problem = None, None
     try:
@@ -56,12 +57,12 @@ def _take(workdir):
     except UserError as error:
         problem = error
     if multihost_utils.process_allgather(np.asarray(problem is not None)).any():
-        raise problem or UserError(f"process 0 cannot have {workdir}: its own log says why")
+        raise problem or UserError(f"process 0 cannot lock {workdir}: see its own log")
     return file
 
 
 def _locked(workdir):
-    """The open file, locked, with this process's name in it."""
+    """The open file, locked, with the name of this process in it."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = os.open(workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
@@ -73,7 +74,7 @@ def _locked(workdir):
         now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         os.pwrite(file, json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": now}).encode(), 0)
         os.fsync(file)  # for other hosts
-    except OSError:  # a full disk: the name is missing
+    except OSError:  # a full disk: the file stays without a name
         pass
     except BaseException:
         os.close(file)
@@ -89,10 +90,10 @@ def _lock(file, workdir):
             return
         except BlockingIOError as error:
             if wait is None:
-                raise UserError(f"{workdir} is in use by {_holder(workdir)}: wait for it to end, stop it, or choose another "
-                                "--workdir") from error
+                raise UserError(f"{workdir} is in use by {_holder(workdir)}: wait for it to end, stop it, or choose "
+                                "another --workdir") from error
             time.sleep(wait)
-        except OSError:  # not supported there
+        except OSError:  # locks are not supported there
             return
 
 
@@ -113,7 +114,7 @@ def _release(path):
 
 
 def _forget():
-    """In a forked child: its copies of the open files would keep the locks after the parent's death."""
+    """Close a forked child's copies of the open files, which would keep the locks after the parent's death."""
     for file in _held.values():
         if file is not None:
             os.close(file)

@@ -1,7 +1,7 @@
-"""What a run tells while it goes on: metrics.jsonl, TensorBoard events, and progress on stderr.
+"""The logs of a training run: metrics.jsonl, TensorBoard events, and progress on stderr.
 
-Files are written by one process, the primary. On a resume they are cut back to the restored step, so that a run that was
-killed and resumed leaves the rows of one that was not.
+One process, the primary, writes the files. A resumed run first removes the rows after the restored step, so that it
+leaves the same rows as a run without interruption.
 """
 import functools
 import json
@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -23,12 +23,12 @@ from ls_jax.workdir.progress import Progress
 
 
 class Logs:
-    """The logs of a training run, for `with`.
+    """The logs of a training run. It is a context manager that closes the files.
 
     Args:
         workdir: the run's directory.
-        run: `training.loop.Run`; its members' hyper-parameters and its config.
-        first_step: steps already taken, by the run that is resumed.
+        run: `training.loop.Run`; its members' hyper-parameters and its config are read.
+        first_step: steps already taken, where a run is resumed.
     """
 
     def __init__(self, workdir: str | pathlib.Path, run: Any, first_step: int = 0):
@@ -52,31 +52,33 @@ class Logs:
             self._tensorboard.close()
 
     def progress(self, step: int) -> None:
-        """Tell that `step` steps are taken; cheap enough for every step."""
-        self._progress.update(step)
+        """Report that `step` steps are taken. It is cheap enough for every step."""
+        self._progress.reach(step)
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write a row per member: {"step", "member", "split", hyper-parameters, measures}.
+        """Write a row for each member: {"step", "member", "split", hyper-parameters, measures}.
 
-        TensorBoard gets each measure as `split/name` in the member's run; the progress line gets the members' mean
-        training loss and held-out accuracy.
+        TensorBoard gets each measure as `split/name` in the member's run. The progress line gets the training loss and
+        the held-out accuracy, averaged over the members.
         """
         self._metrics.write(rows)
-        for row in rows if self._tensorboard else ():
-            scalars = {f"{row['split']}/{name}": value for name, value in row.items() if name not in self._hyper}
-            self._tensorboard.write(self._runs[row["member"]], row["step"], scalars)
+        if self._tensorboard:
+            for row in rows:
+                scalars = {f"{row['split']}/{name}": value for name, value in row.items() if name not in self._hyper}
+                self._tensorboard.write(self._runs[row["member"]], row["step"], scalars)
         for split in dict.fromkeys(row["split"] for row in rows):
             name = "loss" if split == "train" else "accuracy"
             values = [row[name] for row in rows if row["split"] == split and row.get(name) is not None]
             if values:
-                self._progress.show(name if split == "train" else f"{split} {name}", float(np.mean(values)))
+                self._progress.show({name if split == "train" else f"{split} {name}": float(np.mean(values))})
 
 
 class Metrics:
     """metrics.jsonl: a JSON object per line, on the disk when `write` returns."""
 
     def __init__(self, workdir: str | pathlib.Path, primary: bool = True):
-        self._path, self._primary, self._file = pathlib.Path(workdir) / "metrics.jsonl", primary, None
+        self._path, self._primary = pathlib.Path(workdir) / "metrics.jsonl", primary
+        self._file: TextIO | None = None
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows; a number that is not finite becomes null.
@@ -91,7 +93,7 @@ class Metrics:
                 self._file.flush()
 
     def truncate_after(self, step: int) -> None:
-        """Drop the rows of later steps, and lines that are no rows, such as a half-written last one."""
+        """Remove the rows of later steps, and lines that are no rows, such as a half-written last line."""
         if self._primary and self._path.exists():
             self.close()
             text = self._path.read_text(encoding="utf-8", errors="replace")
@@ -107,8 +109,10 @@ class Metrics:
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, [] where there is none; None stands for a number that was not finite. Lines that are no rows are
-    left out, as a resumed run drops them."""
+    """The rows of metrics.jsonl; [] without the file. None stands for a number that was not finite.
+
+    Lines that are no rows are skipped, as a resumed run removes them.
+    """
     path = pathlib.Path(workdir) / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     return [json.loads(line) for line in lines if _row_step(line) < math.inf]
@@ -123,11 +127,13 @@ def _row_step(line: str) -> float:
 
 
 class TensorBoard:
-    """Event files, a directory (TensorBoard's "run") per member, written without TensorFlow, and on the disk at once.
+    """TensorBoard's event files, written without TensorFlow. Each member is a TensorBoard run, a directory.
+
+    Events are on the disk when `write` returns.
 
     Args:
-        directory: where the runs are.
-        first_step: steps already taken; TensorBoard is told to drop the events of later steps.
+        directory: the folder of the runs.
+        first_step: steps already taken; TensorBoard will ignore earlier events of later steps.
     """
 
     def __init__(self, directory: str | pathlib.Path, first_step: int = 0):
@@ -145,7 +151,7 @@ class TensorBoard:
             if run not in self._files:
                 self._files[run] = self._open(run)
                 self._event(run, events.Event(file_version="brain.Event:2"))
-                restart = events.SessionLog(status=events.SessionLog.START)  # also at step 0, where a killed run may have left events
+                restart = events.SessionLog(status=events.SessionLog.START)  # also at step 0, after a killed run
                 self._event(run, events.Event(step=self._first_step + 1, session_log=restart))
             values = [summaries.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
             self._event(run, events.Event(step=step, summary=summaries.Summary(value=values)))
@@ -158,7 +164,7 @@ class TensorBoard:
 
     def _open(self, run: str) -> BinaryIO:
         (self._directory / run).mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"  # read in this order
+        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"  # sorts by time
         return open(self._directory / run / name, "wb", buffering=0)
 
     def _event(self, run: str, event: Any) -> None:
@@ -173,22 +179,26 @@ class TensorBoard:
 
 @functools.cache
 def _tensorboard() -> tuple[Any, Any, Any]:
-    """tensorboardX's modules of events, of summaries and of records; it imports PyTorch, if that is installed."""
+    """tensorboardX's modules of events, summaries and records. It imports PyTorch, if that is installed."""
     from tensorboardX import record_writer
     from tensorboardX.proto import event_pb2, summary_pb2
     return event_pb2, summary_pb2, record_writer
 
 
 def run_names(members: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name per member, such as "alpha=0.1,seed=3": alpha, seed, and whatever else differs between members."""
-    named = [name for name in members[0]
-             if name in ("alpha", "seed") or len({member[name] for member in members}) > 1]
-    shown = lambda value: f"{value:g}" if isinstance(value, (int, float)) else value
-    return [",".join(f"{name}={shown(member[name])}" for name in sorted(named) if member[name] is not None) for member in members]
+    """A name for each member, such as "alpha=0.1,seed=3": alpha, seed, and every hyper-parameter that differs."""
+    varying = [name for name in members[0] if len({member[name] for member in members}) > 1]
+    names = sorted({"alpha", "seed"} & members[0].keys() | set(varying))
+    return [",".join(f"{name}={_shown(member[name])}" for name in names if member[name] is not None)
+            for member in members]
+
+
+def _shown(value):
+    return f"{value:g}" if isinstance(value, (int, float)) else value
 
 
 def write_json(path: str | pathlib.Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all; a number that is not finite becomes null.
+    """Write a JSON file completely or not at all; a number that is not finite becomes null.
 
     Raises:
         UserError: the disk is full or the file cannot be written.
@@ -197,7 +207,7 @@ def write_json(path: str | pathlib.Path, value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value in JSON's types: arrays become lists, tuples lists, paths strings, NaN and infinities None."""
+    """A value in JSON's types: arrays and tuples become lists, paths strings, NaN and infinities None."""
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

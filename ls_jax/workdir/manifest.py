@@ -1,4 +1,4 @@
-"""manifest.json: which code, versions, hardware and settings made the results of a workdir, session by session."""
+"""manifest.json: the code, versions, hardware and settings behind the results of a workdir, session by session."""
 import contextlib
 import datetime
 import importlib.metadata
@@ -26,18 +26,19 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 @contextlib.contextmanager
 def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | None = None,
              primary: bool | None = None, data: dict[str, Any] | None = None) -> Iterator[Callable[[], None]]:
-    """Record the session that the `with` block is: when it starts, and how it ended.
+    """Record a `with` block as a session: its start, settings and outcome.
 
-    manifest.json is {"sessions": [...]}, one per start of the program in this workdir, the newest last. A session's outcome
-    is "running", and "measured" once the block says so by calling what it is given; then "finished",
-    "interrupted: ..." or "failed: ..."; or "killed", where a later one finds it neither finished nor failed.
+    manifest.json is {"sessions": [...]} with a session for each start of the program in this workdir, the newest last.
+    A session's outcome is "running" first, and "measured" once the block calls the function that it is given. At the
+    end it is "finished", "interrupted: ..." or "failed: ...". A session that ended without any of these is found by the
+    next one, and becomes "killed".
 
     Args:
         workdir: the run's directory.
         config: the run's config, in JSON's types.
         mesh: sizes of the mesh's axes by name.
-        primary: whether this process writes (None: whether it is process 0).
-        data: what is to be known of the data set beyond the config.
+        primary: whether this process writes; None: whether it is process 0.
+        data: facts about the data set that the config does not hold.
     """
     primary = jax.process_index() == 0 if primary is None else primary
     path, start = pathlib.Path(workdir) / "manifest.json", time.monotonic()
@@ -64,14 +65,16 @@ def manifest(workdir: str | pathlib.Path, config: Any, mesh: dict[str, int] | No
 def describe(config: Any, mesh: dict[str, int] | None = None) -> dict[str, Any]:
     """What identifies a session: config, command, versions, commit, hardware, settings.
 
-    Of the environment, which can hold secrets, only the variables that begin with XLA_ or JAX_.
+    The environment can hold secrets, so only the variables that begin with XLA_ or JAX_ are recorded.
     """
     devices = jax.devices()
+    as_module = sys.argv[0].endswith(("main.py", "__main__.py"))
+    packages = {name: _version(name) for name in PACKAGES}
     return {
         "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": ["python", "-m", "ls_jax", *sys.argv[1:]] if sys.argv[0].endswith(("main.py", "__main__.py")) else sys.argv,
+        "command": ["python", "-m", "ls_jax", *sys.argv[1:]] if as_module else sys.argv,
         "config": config,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}, "ls_jax": __version__},
+        "versions": {"python": platform.python_version(), **packages, "ls_jax": __version__},
         "git": commit(pathlib.Path(__file__).parents[1]),
         "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices),
                     "processes": jax.process_count()},
@@ -84,9 +87,9 @@ def describe(config: Any, mesh: dict[str, int] | None = None) -> dict[str, Any]:
 
 
 def commit(directory: pathlib.Path) -> dict[str, Any] | None:
-    """{"commit", "dirty"} of the repository that tracks a directory, or None.
+    """{"commit", "dirty"} of the git repository that tracks a directory, or None.
 
-    Dirty is a tree whose tracked files differ from the commit, or that has untracked ones in the directory.
+    It is dirty if tracked files differ from the commit, or if the directory has untracked files.
     """
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, timeout=10,
@@ -94,14 +97,15 @@ def commit(directory: pathlib.Path) -> dict[str, Any] | None:
     try:
         if not git("ls-files", "--", "."):  # a repository around it, such as one that holds a virtual environment
             return None
-        changed = git("status", "--porcelain", "--untracked-files=no") or git("ls-files", "--others", "--exclude-standard")
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        untracked = git("ls-files", "--others", "--exclude-standard")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed or untracked)}
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def read(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
-    """The sessions of a workdir's manifest.json, the newest last; none where it is missing or damaged."""
+    """The sessions of a workdir's manifest.json, the newest last; [] if it is missing or damaged."""
     try:
         sessions = files.read_json(pathlib.Path(workdir) / "manifest.json", dict, "")["sessions"]
         return sessions if all(isinstance(session["outcome"], str) for session in sessions) else []

@@ -1,11 +1,11 @@
-"""Arrays of an npz file, whole or refused: read into memory, or opened without that and read a few rows at a time.
+"""Checked reading of npz files: into memory, or memory-mapped and read a few rows at a time.
 
-`np.load` cannot map a member of an npz file into memory, and it need not come to a member's end, where zipfile looks at the checksum. Here
-every member is read to its end once: it must have the length that its npy header says and the checksum (CRC-32) that the archive says.
-Then a member that is stored uncompressed (`np.savez`) is an npy file at some offset, which can be mapped; a compressed one
-(`np.savez_compressed`) is unpacked, in pieces, into a scratch directory or into memory.
+`np.load` cannot map an array of an npz file, and may stop before an array's end, where zipfile checks the checksum.
+Here every array is read to its end once. Its length must be that of its npy header, its checksum (CRC-32) that of the
+archive. An array that is stored uncompressed (`np.savez`) is then mapped, as an npy file at an offset. A compressed one
+(`np.savez_compressed`) is unpacked, piece by piece, into a scratch directory or into memory.
 
-Arrays that the file holds in bfloat16, which NumPy writes as two raw bytes (|V2), are bfloat16 again.
+NumPy writes bfloat16 as two raw bytes (|V2); such arrays are bfloat16 again.
 """
 import copy
 import itertools
@@ -24,12 +24,12 @@ from ls_jax.errors import UserError, first_line
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LOCAL_HEADER = 30   # bytes before a member's name
-END, LAST = b"PK\x05\x06", 22 + 0xFFFF  # the record at an archive's end, and how long that is with the longest comment
+END, LAST = b"PK\x05\x06", 22 + 0xFFFF  # the signature of the record at an archive's end, and its largest length
 PIECE = 1 << 20     # bytes read at once
 
 
 class Unreadable(UserError):
-    """A file that is not what it says, or an array in it; `array` is its name, None for the archive as a whole."""
+    """A damaged file, or a damaged array in it. `array` is the array's name, or None for the archive as a whole."""
 
     def __init__(self, path: pathlib.Path, array: str | None, reason: str):
         what = f"{f'array {array!r}' if array else 'it'} {reason}"
@@ -38,13 +38,13 @@ class Unreadable(UserError):
 
 
 class _Wrong(Exception):
-    """What is wrong with the archive or with the array that is being read: the rest of a sentence about it."""
+    """What is wrong with the archive or with the current array, as the end of a sentence about it."""
 
 
 class OnDisk:
-    """An array in a file. Indexing its rows reads just these, into memory of their own.
+    """An array in a file. Indexing reads only the selected rows, and returns a copy.
 
-    Each access maps the file anew, so that pages already read do not stay with the process.
+    Each access maps the file again, so that the process does not keep the pages that were read.
     """
 
     def __init__(self, path: pathlib.Path, offset: int, shape: tuple[int, ...], dtype: np.dtype, order: str):
@@ -57,28 +57,30 @@ class OnDisk:
     def __getitem__(self, rows: Any) -> np.ndarray:
         if not math.prod(self.shape) * self.dtype.itemsize:
             return np.empty(self.shape, self.dtype)[rows]
-        return np.array(np.memmap(self._path, self.dtype, "r", self._offset, self.shape, self._order)[rows])
+        mapped = np.memmap(self._path, self.dtype, "r", self._offset, self.shape, self._order)
+        return np.array(mapped[rows])
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.asarray(self[...], dtype)
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of an npz file by name, in memory. UserError: as `open_npz`."""
+    """The arrays of an npz file by name, in memory. Raises UserError as `open_npz`."""
     return {name: np.asarray(array) for name, array in open_npz(path).items()}
 
 
 def open_npz(path: str | os.PathLike, scratch: pathlib.Path | None = None) -> dict[str, OnDisk | np.ndarray]:
-    """The arrays of an npz file by name, each of them checked to be whole.
+    """The arrays of an npz file by name, each checked to be complete.
 
     Args:
         path: the file.
-        scratch: an existing directory for compressed members' contents, which must outlive the arrays; None: they are read into memory.
+        scratch: an existing directory, which must outlive the arrays, for the content of compressed ones. None:
+            compressed arrays are read into memory.
 
     Raises:
-        Unreadable: one line that names the file and the array: the file is no npz file, or damaged; or an array is encrypted,
-            packed in a way that is unknown here, there twice, of Python objects, or not as long as its header says.
-        UserError: the file is not there, or the disk does not read or write.
+        Unreadable: one line that names the file and the array. The file is no npz file, or damaged; or an array is
+            encrypted, compressed in an unknown way, there twice, of Python objects, or not as long as its header says.
+        UserError: the file does not exist, or the disk cannot be read or written.
     """
     path, name, arrays = pathlib.Path(path), None, {}
     try:
@@ -101,12 +103,15 @@ def open_npz(path: str | os.PathLike, scratch: pathlib.Path | None = None) -> di
 
 
 def _check_directory(archive, path):
-    """That it lists as many members as its end says (one with a damaged length swallows the next), none of which share bytes."""
+    """Raise _Wrong unless the archive lists as many members as its end says, and no two share bytes.
+
+    A member with a damaged length swallows the next one.
+    """
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - LAST))
         last = file.read()
     listed, counted = len(archive.infolist()), struct.unpack_from("<H", last, last.rfind(END) + 10)[0]
-    if counted not in (listed, 0xFFFF):  # that one: the number stands elsewhere
+    if counted not in (listed, 0xFFFF):  # 0xFFFF: the number is elsewhere (zip64)
         raise _Wrong(f"lists {listed} arrays, and says that there are {counted}")
     places = sorted((info.header_offset, info.header_offset + LOCAL_HEADER + info.compress_size, info.filename)
                     for info in archive.infolist())
@@ -116,9 +121,9 @@ def _check_directory(archive, path):
 
 
 def _member(archive, info, path, scratch):
-    """One array, after every byte of it has been looked at."""
+    """One array, after reading all its bytes."""
     beyond = copy.copy(info)
-    beyond.file_size += 1  # zipfile stops where the archive says that a member ends; this one sees whether it really does
+    beyond.file_size += 1  # zipfile stops where the archive says the member ends; this shows whether it does end there
     with archive.open(beyond) as packed:
         shape, fortran, dtype = _header(packed)
         start, size = packed.tell(), math.prod(shape) * dtype.itemsize
@@ -143,7 +148,7 @@ def _member(archive, info, path, scratch):
 
 
 def _header(packed) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """(shape, whether in Fortran's order, dtype) of a npy file."""
+    """(shape, whether in Fortran order, dtype) of a npy file."""
     version = np.lib.format.read_magic(packed)
     if version not in HEADERS:
         raise _Wrong(f"is in npy format {version[0]}.{version[1]}, which numbers and strings do not need")
@@ -156,7 +161,7 @@ def _header(packed) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _pieces(packed, size) -> Iterator[bytes]:
-    """The rest of a member, which must be of that size; zipfile compares the checksum where it ends."""
+    """The rest of a member, which must be of that size. At its end zipfile compares the checksum."""
     read = 0
     while piece := packed.read(PIECE):
         read += len(piece)
@@ -168,8 +173,8 @@ def _pieces(packed, size) -> Iterator[bytes]:
 
 
 def _begin(path, info) -> int:
-    """Where a member's content begins: after its local header, and the name and the extra field whose lengths that ends with."""
+    """Where a member's content begins: after its local header, name and extra field."""
     with open(path, "rb") as file:
         file.seek(info.header_offset)
-        header = file.read(LOCAL_HEADER)
+        header = file.read(LOCAL_HEADER)  # it ends with the lengths of the name and of the extra field
         return info.header_offset + LOCAL_HEADER + sum(struct.unpack("<HH", header[-4:]))

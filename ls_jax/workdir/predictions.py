@@ -1,10 +1,10 @@
 """Predictions on disk: predictions/SPLIT-MEMBER.npz, one file a member, which is also what `--mode=analyze` reads.
 
-Of pictures that are read as they are needed, all held-out logits are kept, but no features: these, of the classes that are shown
-alone, are in shown/SPLIT-MEMBER.npz.
+Of images that are read as they are needed, all held-out logits are kept, but features only of the classes that are
+shown: shown/SPLIT-MEMBER.npz.
 """
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,11 +23,14 @@ class Predictions(NamedTuple):
     logits: Float[np.ndarray, "examples classes"]
     features: Float[np.ndarray, "examples features"] | None  # None: not kept
     labels: Int[np.ndarray, " examples"]
-    index: Int[np.ndarray, " examples"]  # of text, whose examples are here tokens: row times row length plus place in the row
+    # The examples' ids in the split. For text an example is a token: its row times the row length plus its position.
+    index: Int[np.ndarray, " examples"]
+    # For text: the number, from 0, of each token's sentence. Tokens of one sentence are not independent.
+    sentence: Int[np.ndarray, " examples"] | None = None
 
 
 def save(workdir: str | pathlib.Path, split: str, member: int, predictions: Predictions, head: dict[str, Any],
-         class_names: tuple[str, ...], folder: str = ALL) -> None:
+         class_names: Sequence[str], folder: str = ALL) -> None:
     """Write one member's predictions with its output layer: logits = features @ kernel + bias; whole or not at all."""
     path = file(workdir, split, member, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,9 +41,10 @@ def save(workdir: str | pathlib.Path, split: str, member: int, predictions: Pred
 
 
 def load(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.ndarray]:
-    """One member's arrays on one split: logits, features unless they were not kept, labels, index, kernel, bias, class_names.
+    """One member's arrays on one split: logits, features if kept, labels, index, kernel, bias, class_names, sentence.
 
-    Numbers are float32 or float64, labels and index int64, class_names str; so in everything that is read here.
+    `sentence` is there for text only. Labels, index and sentence are int64, class_names str, other numbers float32 or
+    float64; the same holds for everything that is read here.
 
     Raises:
         UserError: the file is not there, damaged, or holds a number that is not finite or a label that is no class.
@@ -54,7 +58,7 @@ def mapped(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, An
 
 
 def shown(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.ndarray] | None:
-    """The arrays, features among them, of the examples that are shown on planes of class templates; None where there are none."""
+    """The arrays, with features, of the examples shown on planes of class templates; None if there are none."""
     for folder in (SHOWN, ALL):
         path = file(workdir, split, member, folder)
         if path.exists():
@@ -98,7 +102,8 @@ def _read(path):
                 arrays[name] = _finite(name, arrays[name])
         if "features" in arrays and arrays["features"].shape != (len(arrays["logits"]), len(arrays["kernel"])):
             raise InvalidArray(f"features have shape {arrays['features'].shape}, the kernel {arrays['kernel'].shape}")
-        return {**arrays, **{name: checked.integers(np.asarray(arrays[name]), name) for name in ("labels", "index")},
+        integers = [name for name in ("labels", "index", "sentence") if name in arrays]
+        return {**arrays, **{name: checked.integers(np.asarray(arrays[name]), name) for name in integers},
                 "kernel": np.asarray(arrays["kernel"]), "bias": np.asarray(arrays["bias"]),
                 "class_names": np.asarray(checked.strings(np.asarray(arrays["class_names"])))}
     except InvalidArray as error:

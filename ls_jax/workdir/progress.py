@@ -1,82 +1,155 @@
-"""How far a run is and how fast it goes, on stderr."""
-import collections
-import math
+"""Progress on stderr: a training's steps, their rate and the time left; and what a run does before and after."""
+import contextlib
+import io
 import sys
+import threading
 import time
-from typing import Any, TextIO
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+LINE = "step {n_fmt}/{total_fmt}  {percentage:.0f}%  {rate_noinv_fmt}  {processed}  ETA {remaining}{postfix}"
+BAR = "|{bar:20}| "
 
 
-class Progress:
-    """How far a run is: a bar on a terminal, else a line now and then.
+class Progress(tqdm):
+    """A tqdm bar on a terminal. Elsewhere, such as in a log file, the same text as one line every `seconds`.
 
-    Rates are over the last seconds, and count from the first update, so without the first call's compilation.
+    tqdm has no option for three things that a run needs:
+
+    - whole lines where stderr is no terminal, instead of a line that is overwritten;
+    - a clock that starts at the first step, so that rate and ETA do not count the compilation before it;
+    - a training that goes on when nobody reads stderr any more: Ctrl-C also ends the `tee` behind a run.
 
     Args:
         total: steps of the whole run.
-        images_per_step: members times batch size; of what `of` says.
-        initial: steps already taken.
-        primary: whether this process shows anything.
-        seconds: least time between lines, where stderr is no terminal.
+        per_step: how many images (or tokens, as `of` says) a step processes, over all members.
+        initial: steps taken before this process started.
+        primary: whether this process shows anything; one of several processes does.
+        of: the plural of what is processed.
+        seconds: least time between lines, where `stream` is no terminal.
+        stream: where to write; None: stderr.
     """
+    monitor_interval = 0  # tqdm's thread that wakes up stalled bars: `miniters=1` needs none
 
-    def __init__(self, total: int, images_per_step: float, initial: int = 0, primary: bool = True, seconds: float = 10.0,
-                 stream: TextIO | None = None, clock: Any = time.monotonic, of: str = "images"):
-        self._total, self._images_per_step, self._of, self._step, self._primary = total, images_per_step, of, initial, primary
-        self._stream, self._clock = stream or sys.stderr, clock
-        self._seconds = 0.1 if self._stream.isatty() else seconds
-        self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=21)
-        self._latest: dict[str, float] = {}
-        self._shown = -math.inf, -1
-        self._bar: Any = None
+    def __init__(self, total: int, per_step: float, initial: int = 0, primary: bool = True, of: str = "images",
+                 seconds: float = 10.0, stream: io.TextIOBase | None = None):
+        stream = stream or sys.stderr
+        self._per_step, self._of, self._started, self._on_terminal = per_step, of, False, stream.isatty()
+        self._values: dict[str, float] = {}
+        super().__init__(total=total, initial=initial, disable=not primary, unit=" steps", miniters=1,
+                         file=stream if self._on_terminal else _Lines(stream), dynamic_ncols=self._on_terminal,
+                         mininterval=0.1 if self._on_terminal else seconds,
+                         bar_format=BAR + LINE if self._on_terminal else LINE)
+        self._compiling = Stages(primary, stream)
+        self._compiling.say("compiling the training step")
 
-    def update(self, step: int) -> None:
-        """Tell that `step` steps are taken."""
-        now, self._step = self._clock(), step
-        if not self._recent or now - self._recent[-1][0] >= 0.5:
-            self._recent.append((now, step))
-        if self._primary and now - self._shown[0] >= self._seconds:
-            self._show(now)
+    def reach(self, step: int) -> None:
+        """Report that `step` steps are taken. It is cheap enough for every step."""
+        if self._started:
+            self.update(step - self.n)
+            return
+        self._compiling.__exit__(None, None, None)
+        self._started, self.n, self.initial, self.last_print_n = True, step, step, step
+        self.unpause()  # the clock starts here
+        self.refresh()
 
-    def show(self, name: str, value: float) -> None:
-        """Show a value from the next line on."""
-        self._latest[name] = value
+    def show(self, values: Mapping[str, float]) -> None:
+        """Show these values from the next line on, beside those shown before."""
+        self._values |= values
+        self.set_postfix(self._values, refresh=False)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """The fields of LINE: tqdm's, and `processed`."""
+        fields = super().format_dict
+        steps, seconds = self.n - self.initial, fields["elapsed"]
+        rate = fields["rate"] or (steps / seconds if seconds else 0)  # tqdm's, which weighs recent steps more
+        processed = f"{rate * self._per_step:,.0f}" if rate else "?"
+        return fields | {"processed": f"{processed} {self._of}/s"}
+
+    def display(self, *arguments: Any, **options: Any) -> bool | None:
+        """Write the line, once a step is taken. Where writing fails, nothing more is written."""
+        try:
+            return super().display(*arguments, **options) if self._started else None
+        except OSError:
+            self.disable = True
+            return None
 
     def close(self) -> None:
-        """Show the last step, and leave the bar as it is."""
-        if self._primary and self._recent and self._shown[1] != self._step:
-            self._show(self._clock())
-        if self._bar is not None:
-            self._bar.close()
+        """Show the last step, unless it is shown already, and leave the bar as it is."""
+        self._compiling.__exit__(None, None, None)
+        if not self.disable:
+            self.leave = self._started and (self._on_terminal or self.n != self.last_print_n)
+            with contextlib.suppress(OSError):
+                super().close()
 
-    def line(self, now: float) -> str:
-        """`step 1200/5000  24%  310 steps/s  39,680 images/s  ETA 0:12  loss 0.123`"""
-        parts = [f"step {self._step}/{self._total}", f"{self._step / self._total:.0%}"]
-        then, step = self._recent[0]
-        if self._step > step and now > then:
-            rate = (self._step - step) / (now - then)
-            parts += [f"{rate:.3g} steps/s" if rate < 100 else f"{rate:,.0f} steps/s",
-                      f"{rate * self._images_per_step:,.0f} {self._of}/s", f"ETA {_clock_time((self._total - self._step) / rate)}"]
-        return "  ".join(parts + [f"{name} {value:.4g}" for name, value in self._latest.items()])
 
-    def _show(self, now: float) -> None:
-        self._shown = now, self._step
-        try:
-            self._write(now)
-        except OSError:  # nobody reads on: Ctrl-C also ends the `tee` behind us, and a terminal closes before it sends SIGHUP
-            self._primary, self._bar = False, None
+class Stages:
+    """What is being done, such as "drawing: calibration", once it has lasted `patience` seconds.
 
-    def _write(self, now: float) -> None:
-        if not self._stream.isatty():
-            print(self.line(now), file=self._stream, flush=True)
+    On a terminal a line that the next one overwrites, elsewhere a line of its own. Quick work says nothing.
+
+    Args:
+        primary: whether this process shows anything.
+        stream: where to write; None: stderr.
+        patience: seconds before anything is shown; elsewhere than on a terminal also between the lines of a stage.
+    """
+
+    def __init__(self, primary: bool = True, stream: io.TextIOBase | None = None, patience: float = 2.0):
+        self._stream = (stream or sys.stderr) if primary else None
+        self._patience, self._timer, self._writing = patience, None, threading.Lock()
+        self._stage, self._text, self._since, self._last = "", "", 0.0, 0.0
+        self._on_terminal = bool(self._stream and self._stream.isatty())
+
+    def say(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """From now on this is being done; `done` of `total` parts are."""
+        if self._stream is None:
             return
-        if self._bar is None:
-            from tqdm import tqdm
-            self._bar = tqdm(total=self._total, file=self._stream, bar_format="|{bar:20}| {desc}", dynamic_ncols=True)
-        self._bar.n = self._step
-        self._bar.set_description_str(self.line(now))
+        now, self._text = time.monotonic(), f"{stage}: {done} of {total}" if total else stage
+        if stage != self._stage:
+            self._stop()
+            self._stage, self._since = stage, now
+            self._timer = threading.Timer(self._patience, self._write)
+            self._timer.daemon = True
+            self._timer.start()
+        elif now - self._since > self._patience and now - self._last > (0.2 if self._on_terminal else self._patience):
+            self._write()
+
+    def __enter__(self) -> "Stages":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._stop()
+        if self._on_terminal and self._last:
+            self._text = ""
+            self._write()
+        self._stream = None
+
+    def _stop(self):
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _write(self):
+        with self._writing, contextlib.suppress(OSError, ValueError):  # nobody reads any more, or it is closed
+            if self._stream is not None:
+                self._last = time.monotonic()
+                self._stream.write(f"\r\033[K{self._text}" if self._on_terminal else f"{self._text}\n")
+                self._stream.flush()
 
 
-def _clock_time(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+class _Lines:
+    """A stream that is no terminal: what tqdm would overwrite becomes a line."""
+
+    def __init__(self, stream: io.TextIOBase):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            self._stream.write(text.strip() + "\n")
+
+    def flush(self) -> None:
+        self._stream.flush()

@@ -1,33 +1,42 @@
-"""What Orbax and TensorStore print of an error that reaches the caller as an exception: silent in a command, which tells it in a line."""
+"""Silences what Orbax and TensorStore print about an error that the caller gets as an exception anyway."""
 import logging
 import pathlib
 import sys
 import traceback
 import warnings
+from types import TracebackType
 from typing import Any
 
 LOGGERS = ("absl", "asyncio")
-LOOP_CLOSED = "Event loop is closed"  # what TensorStore's threads run into after an error
+LOOP_CLOSED = "Event loop is closed"  # the error of TensorStore's threads after another error
 
 
 class Quiet:
-    """A context within which an error of reading or writing a checkpoint is an exception and nothing else.
+    """A context in which an error of reading or writing a checkpoint is an exception and prints nothing.
 
-    Orbax and TensorStore also log it, and their threads print tracebacks, about a closed event loop and tasks that nobody awaits, some
-    time later, also while the interpreter ends: a command enters this context and never leaves it. It replaces `sys.excepthook` and
-    `sys.unraisablehook` by functions that pass on everything else, and puts them back.
+    Outside it Orbax and TensorStore also log the error. Some time later, even while the interpreter ends, their threads
+    print tracebacks about a closed event loop and tasks that were never awaited. So a command enters this context and
+    never leaves it. It replaces `sys.excepthook` and `sys.unraisablehook` by functions that pass on everything else,
+    and restores them at its end.
     """
 
     def __enter__(self) -> "Quiet":
-        self._uncaught, self._unraisable = uncaught, unraisable = sys.excepthook, sys.unraisablehook
+        self._uncaught, self._unraisable = sys.excepthook, sys.unraisablehook
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.filterwarnings("ignore", r"coroutine 'Store\._get", RuntimeWarning)
-        sys.excepthook = lambda kind, error, trace: str(error) == LOOP_CLOSED or uncaught(kind, error, trace)
-        sys.unraisablehook = lambda info: _is_echo(info.exc_value) or unraisable(info)
+        sys.excepthook, sys.unraisablehook = self._pass_uncaught, self._pass_unraisable
         for name in LOGGERS:
             logging.getLogger(name).addFilter(_is_news)
         return self
+
+    def _pass_uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if str(error) != LOOP_CLOSED:
+            self._uncaught(kind, error, trace)
+
+    def _pass_unraisable(self, info: "sys.UnraisableHookArgs") -> None:
+        if not _is_echo(info.exc_value):
+            self._unraisable(info)
 
     def __exit__(self, *error: Any) -> None:
         for name in LOGGERS:

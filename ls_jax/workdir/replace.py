@@ -1,4 +1,4 @@
-"""What a mode writes takes the place of all that it wrote before, whole or not at all: no page shows files of two runs."""
+"""Atomic replacement of all files that a mode writes, so that no report mixes files of two runs."""
 import contextlib
 import json
 import pathlib
@@ -8,25 +8,27 @@ from collections.abc import Iterator, Sequence
 from ls_jax import signals
 from ls_jax.workdir import files
 
-NEW = ".new"      # in a workdir: what is being written, and the remains of a run that was killed meanwhile
-OLD = ".old"      # in NEW: what the workdir had
+NEW = ".new"      # in a workdir: the files being written, or left by a run that was killed
+OLD = ".old"      # in NEW: the workdir's files before
 MOVES = ".moves"  # in NEW, while files are moved: {"names": all names, "had": those that the workdir had}
-RESULTS = ("results.json", "analysis.json", "report.html", "figures", "predictions", "shown", "course", "translations")
+RESULTS = ("results.json", "analysis.json", "answer.json", "report.html", "figures", "predictions", "shown", "course",
+           "translations")
 FIGURES = ("figures",)
 
 
 @contextlib.contextmanager
-def replacing_together(workdir: str | pathlib.Path, names: Sequence[str], primary: bool = True) -> Iterator[pathlib.Path]:
-    """A folder to write `names` to, instead of the workdir, in a `with` block that holds the workdir's lock.
+def replacing_together(workdir: str | pathlib.Path, names: Sequence[str],
+                       primary: bool = True) -> Iterator[pathlib.Path]:
+    """A folder to write files to, in a `with` block that holds the workdir's lock.
 
-    At the end of the block they take the places of the workdir's files and folders of these names, and a name that was not written is
-    removed there. A signal waits until all are moved. After an exception, in the block or while they are moved, the workdir is as it
-    was; after the process was killed, the next such block first makes it so.
+    At the end of the block the files replace those of the same names in the workdir, and names that were not written
+    are removed there. A signal waits until all files are moved. After an exception the workdir is as it was before.
+    After the process was killed, the next such block first restores it.
 
     Args:
-        workdir: where they go.
+        workdir: where the files go.
         names: of files and folders.
-        primary: whether this process writes; in others nothing happens.
+        primary: whether this process writes; in other processes nothing happens.
     """
     workdir = pathlib.Path(workdir)
     new = workdir / NEW
@@ -44,13 +46,13 @@ def replacing_together(workdir: str | pathlib.Path, names: Sequence[str], primar
             shutil.rmtree(new, ignore_errors=True)
     except BaseException:
         with signals.Hold():
-            restore(workdir)  # where that fails, all stays in NEW
+            restore(workdir)  # if this fails, everything stays in NEW
             shutil.rmtree(new, ignore_errors=True)
         raise
 
 
 def restore(workdir: pathlib.Path) -> None:
-    """Put back what the workdir had before a move of all names that did not come to its end, if there is one."""
+    """Undo an interrupted move of the files, if there is one."""
     new = workdir / NEW
     if not (new / MOVES).exists():
         return

@@ -88,7 +88,8 @@ def numbered(tmp_path, count):
     """An npz data set whose image i and label i say i."""
     images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
     labels = np.arange(count)
-    np.savez(tmp_path / "numbered.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    np.savez(tmp_path / "numbered.npz", train_images=images, train_labels=labels, test_images=images,
+             test_labels=labels)
     return f"npz:{tmp_path / 'numbered.npz'}"
 
 
@@ -151,7 +152,8 @@ def test_arrays_go_to_the_users_cache_where_the_build_cannot_be_written(built, t
 
 def test_reading_imports_no_tensorflow(built, tmp_path):
     program = ("import sys, ml_collections; from ls_jax import data;"
-               f"data.load(ml_collections.ConfigDict(dict(name='tiny', dir={str(tmp_path)!r}, holdout=0, train_examples=None,"
+               f"data.load(ml_collections.ConfigDict(dict(name='tiny', dir={str(tmp_path)!r}, holdout=0, "
+               "train_examples=None,"
                " image_size=None))); assert 'tensorflow' not in sys.modules")
     root = pathlib.Path(data.__file__).parents[2]
     subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
@@ -168,11 +170,14 @@ def test_grey_images_and_validation_as_test(tmp_path):
 
 def test_unknown_and_unprepared_sets_are_told(tmp_path):
     told(r"'minst' is no data set .* \(did you mean 'mnist'\?\)", "minst", dir=str(tmp_path))
-    for name, meant in {"fodler:photos": "folder:PATH", "nzp:mine.npz": "npz:PATH", "text": "text:PATH", "digit": "digits"}.items():
-        told(rf"{name!r} is no data set .* \(did you mean '{meant}'\?\); it may be digits, folder:PATH, npz:PATH, text:PATH, a TFDS", name)
+    for name, meant in {"fodler:photos": "folder:PATH", "nzp:mine.npz": "npz:PATH", "text": "text:PATH",
+                        "digit": "digits"}.items():
+        told(rf"{name!r} is no data set .* \(did you mean '{meant}'\?\); it may be digits, folder:PATH, npz:PATH, "
+             rf"text:PATH, a TFDS", name)
     told("cannot be opened", "mnist:0.0.7", dir=str(tmp_path))
-    told(r"""mnist is not prepared .*: python -c "import tensorflow_datasets as tfds; tfds.builder\('mnist', data_dir='.*',"""
-         r""" file_format='array_record'\).download_and_prepare\(\)"$""", "mnist", dir=str(tmp_path))
+    told(
+        r"""mnist is not prepared .*: python -c "import tensorflow_datasets as tfds; tfds.builder\('mnist', """
+        r"""data_dir='.*', file_format='array_record'\).download_and_prepare\(\)"$""", "mnist", dir=str(tmp_path))
 
 
 def test_tfrecord_build_is_told_how_to_convert(tmp_path):
@@ -276,7 +281,7 @@ def test_folder_mistakes_are_told(tmp_path):
     (root / "test" / "cow").mkdir()
     told("class 'cow' is in only one of train/ and test/", f"folder:{root}", image_size=4)
     (root / "train" / "cow").mkdir()
-    told("train/cow: empty; it must hold pictures", f"folder:{root}", image_size=4)
+    told("train/cow: empty; it must hold images", f"folder:{root}", image_size=4)
     shutil.rmtree(root / "train" / "cow")
     (root / "train" / "cow").touch()
     told("train/cow: a file where a class folder", f"folder:{root}", image_size=4)
@@ -296,7 +301,7 @@ def test_unreadable_picture_is_named(tmp_path, content):
         case "folder":
             file.unlink()
             file.mkdir()
-    told("test/bee/1.png: not an 8-bit picture", f"folder:{tmp_path}", image_size=4)
+    told("test/bee/1.png: not an 8-bit image", f"folder:{tmp_path}", image_size=4)
 
 
 # npz
@@ -321,7 +326,8 @@ def test_npz_is_read(tmp_path, arrays):
 
 
 def test_npz_with_names_validation_and_no_channel_axis(tmp_path, arrays):
-    arrays = {name: value[..., 0] if name.endswith("images") else value.astype(np.uint8) for name, value in arrays.items()}
+    arrays = {name: value[..., 0] if name.endswith("images") else value.astype(np.uint8)
+              for name, value in arrays.items()}
     arrays |= {"validation_images": arrays["test_images"], "validation_labels": arrays["test_labels"],
                "class_names": np.array(["a", "b", "c", "never seen"])}
     np.savez_compressed(tmp_path / "a.npz", **arrays)
@@ -337,7 +343,8 @@ NPZ_MISTAKES = {
     "train_images is float64; it must be uint8": lambda a: a.update(train_images=a["train_images"] / 255),
     r"test_images has shape \(4, 5, 4, 2\)": lambda a: a.update(test_images=a["test_images"][..., :2]),
     r"train_images has shape \(9, 5\)": lambda a: a.update(train_images=a["train_images"][:, :, 0, 0]),
-    r"test_images are \(5, 2, 3\), but train_images \(5, 4, 3\)": lambda a: a.update(test_images=a["test_images"][:, :, :2]),
+    r"test_images are \(5, 2, 3\), but train_images \(5, 4, 3\)": lambda a: a.update(
+        test_images=a["test_images"][:, :, :2]),
     r"test_labels\[2\] is -1, but classes are 0 to 2": lambda a: a["test_labels"].__setitem__(2, -1),
     r"test_labels\[3\] is 3, but classes are 0 to 2": lambda a: a["test_labels"].__setitem__(3, 3),
     r"train_labels\[1\] is 1, but classes are 0 to 0": lambda a: a.update(class_names=np.array(["only"])),

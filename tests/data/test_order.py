@@ -63,7 +63,8 @@ def test_results_can_be_written_to_without_harm():
 @pytest.mark.parametrize("num_examples", [1, 7, 8, 9, 16])
 def test_padded_holds_every_id_once(num_examples):
     batches = list(order.padded(num_examples, 8))
-    assert all(ids.shape == mask.shape == (8,) and ids.dtype == np.int32 and mask.dtype == bool for ids, mask in batches)
+    assert all(ids.shape == mask.shape == (8,) and ids.dtype == np.int32 and mask.dtype == bool
+               for ids, mask in batches)
     ids, mask = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     np.testing.assert_array_equal(ids[mask], np.arange(num_examples))
     assert len(ids) - num_examples < 8 and np.all(ids[~mask] == 0)

@@ -1,4 +1,5 @@
-"""Flags of XLA:CPU: those under which the patterns come out right, the user's where there are any, and a warning where they are wrong."""
+"""Flags of XLA:CPU: those under which the patterns come out right, the user's where there are any, and a warning where
+they are wrong."""
 import json
 import os
 import subprocess
@@ -14,17 +15,18 @@ from ls_jax.devices import cpu, patterns
 
 NAME = f"--{cpu.FLAG}"
 KNOWS = pytest.mark.skipif(not cpu._known(cpu.NOTHING), reason="this jaxlib does not have the flag")
-EVERY = dict.fromkeys(value for values in (*cpu.CANDIDATES.values(), cpu.OTHERS) for value in values)
 PATTERNS = """
 import jax, jax.numpy as jnp, numpy as np
 E = jnp.ones((2, 8, 8))
 a = jax.jit(lambda E, c: jnp.sum((E @ jnp.full_like(E, c)) * E, axis=-1))(E, jnp.float32(1))
 r = np.random.default_rng(0)
 M, v = r.standard_normal((64, 128, 32)).astype("f4"), r.standard_normal((64, 32)).astype("f4")
-f = lambda M, v, s: jnp.sum(jnp.einsum("bnm,bmk->bnk", M, jnp.broadcast_to(s, (64, 32, 8))) * jnp.einsum("bnm,bm->bn", M, v)[..., None], 1)
+f = lambda M, v, s: jnp.sum(jnp.einsum("bnm,bmk->bnk", M, jnp.broadcast_to(s, (64, 32, 8)))
+                            * jnp.einsum("bnm,bm->bn", M, v)[..., None], 1)
 b = np.asarray(jax.jit(f)(M, v, np.float32(.7)))
 M, v = M.astype("f8"), v.astype("f8")
-due = np.sum(np.einsum("bnm,bmk->bnk", M, np.full((64, 32, 8), np.float64(np.float32(.7)))) * np.einsum("bnm,bm->bn", M, v)[..., None], 1)
+due = np.sum(np.einsum("bnm,bmk->bnk", M, np.full((64, 32, 8), np.float64(np.float32(.7))))
+             * np.einsum("bnm,bm->bn", M, v)[..., None], 1)
 i = np.arange(32769, dtype="f4")
 c = jax.jit(lambda x: jax.vmap(lambda row: jnp.sum((jnp.eye(3) @ row) ** 2))(x))(np.stack([i, 0 * i, 0 * i], 1))[-1]
 print(bool((a == 64).all()), bool(np.abs(b - due).max() < 1e-4 * np.abs(due).max()), float(c) == 1073741824)
@@ -45,14 +47,16 @@ def clean(monkeypatch, tmp_path):
 def computing(monkeypatch, right):
     """Let the test of flags answer by a function of the flags; returns the list of those that it is asked about."""
     asked = []
-    monkeypatch.setattr(cpu, "_compute", lambda flags, file: asked.append(flags) or ([] if right(flags) else ["a pattern"]))
+    monkeypatch.setattr(cpu,
+                        "_compute", lambda flags, file: asked.append(flags) or ([] if right(flags) else ["a pattern"]))
     return asked
 
 
 def child(code, **environment):
     """What a fresh process, started as a user starts it, prints."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XLA_", "JAX_", "LS_JAX_"))}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**inherited, **environment})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**inherited, **environment})
     assert done.returncode == 0, done.stderr
     return done.stdout.split(), done.stderr
 
@@ -61,11 +65,11 @@ def child(code, **environment):
 def test_the_fastest_right_value_is_taken(clean, monkeypatch):
     asked = computing(monkeypatch, lambda flags: "ELTWISE" not in flags)
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/tmp/x")
-    cpu.choose_flags("resnet")
+    cpu.choose_flags(cpu.EVERYTHING)
     assert os.environ["XLA_FLAGS"] == f"--xla_dump_to=/tmp/x {NAME}={cpu.NO_CONVOLUTIONS}" and len(asked) == 2
-    cpu.choose_flags("resnet")
+    cpu.choose_flags(cpu.EVERYTHING)
     assert len(asked) == 2 and cpu.outcome() == {"XLA_FLAGS": os.environ["XLA_FLAGS"], "patterns": "right"}
-    cpu.choose_flags("mlp")  # another network may have another value, in the place of the first
+    cpu.choose_flags()  # another network may have another value, in the place of the first
     assert os.environ["XLA_FLAGS"] == "--xla_dump_to=/tmp/x"
 
 
@@ -76,8 +80,8 @@ def test_flags_of_the_user_stay_and_are_tested(clean, monkeypatch):
         monkeypatch.setenv("XLA_FLAGS", f"{NAME}={value} --xla_dump_to=/tmp/x")
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            cpu.choose_flags("resnet")
-            cpu.choose_flags("mlp")
+            cpu.choose_flags(cpu.EVERYTHING)
+            cpu.choose_flags()
         assert os.environ["XLA_FLAGS"] == asked[-1] == f"{NAME}={value} --xla_dump_to=/tmp/x"
         assert len(told) == wrong
     assert len(asked) == 2
@@ -87,7 +91,7 @@ def test_flags_of_the_user_stay_and_are_tested(clean, monkeypatch):
 def test_no_right_value_is_told(clean, monkeypatch):
     computing(monkeypatch, lambda flags: False)
     with pytest.warns(RuntimeWarning, match="computes wrong .* install another jaxlib"):
-        cpu.choose_flags("resnet")
+        cpu.choose_flags(cpu.EVERYTHING)
     assert os.environ.get("XLA_FLAGS", "") == "" and cpu.outcome()["patterns"] == "wrong: a pattern"
 
 
@@ -96,7 +100,7 @@ def test_where_jax_has_started_one_warning_says_what_is_wrong(clean, monkeypatch
     monkeypatch.setattr(cpu, "_wrong_here", lambda: ["a pattern"])
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        cpu.choose_flags("resnet")
+        cpu.choose_flags(cpu.EVERYTHING)
         cpu.be_safe()
     assert len(told) == 1 and "ls_jax.setup() before JAX's first array" in str(told[0].message)
     assert cpu.outcome()["patterns"] == "wrong: a pattern"
@@ -104,23 +108,22 @@ def test_where_jax_has_started_one_warning_says_what_is_wrong(clean, monkeypatch
 
 def test_a_child_process_chooses_anew(clean, monkeypatch):
     computing(monkeypatch, lambda flags: True)
-    cpu.choose_flags("inception_v4")
+    cpu.choose_flags(cpu.PRODUCTS)
     monkeypatch.setattr(cpu, "_OUTCOMES", {})  # as in the child, which inherits the environment alone
-    cpu.choose_flags("resnet")
+    cpu.choose_flags(cpu.EVERYTHING)
     assert os.environ["XLA_FLAGS"].count(cpu.FLAG) == 1 and os.environ["XLA_FLAGS"].endswith(cpu.EVERYTHING)
 
 
 @KNOWS
 def test_an_unknown_flag_or_value_is_left_out(clean, monkeypatch):
     asked = computing(monkeypatch, lambda flags: True)
-    monkeypatch.setattr(cpu, "CANDIDATES", {"resnet": ("NO_SUCH_WORD", cpu.NOTHING)})
-    cpu.choose_flags("resnet")
-    assert asked == [f"{NAME}="]
+    cpu.choose_flags("NO_SUCH_WORD")
+    assert asked == [f"{NAME}={cpu.NO_CONVOLUTIONS}"]  # the next fastest
     cpu._known.cache_clear()
     monkeypatch.setattr(cpu, "FLAG", "xla_cpu_no_such_flag")
     for name in ("XLA_FLAGS", cpu.OURS):
         monkeypatch.delenv(name)
-    cpu.choose_flags("mlp")
+    cpu.choose_flags()
     assert os.environ["XLA_FLAGS"] == ""
     cpu._known.cache_clear()
 
@@ -135,7 +138,8 @@ def test_the_outcome_is_kept_by_machine(clean, monkeypatch, tmp_path):
     start = time.monotonic()
     assert cpu._tested(flags) == [] and time.monotonic() - start < 0.5
     computing(monkeypatch, lambda flags: False)
-    for change in (lambda: file.write_text("{"), lambda: monkeypatch.setattr(cpu, "_processor", lambda: ("another", "", 1))):
+    for change in (lambda: file.write_text("{"), lambda: monkeypatch.setattr(cpu,
+                                                                             "_processor", lambda: ("another", "", 1))):
         change()
         monkeypatch.setattr(cpu, "_OUTCOMES", {})
         assert cpu._tested(flags) == ["a pattern"]
@@ -158,14 +162,14 @@ def test_flags_in_a_file_are_left_alone(clean, monkeypatch, tmp_path):
     asked = computing(monkeypatch, lambda flags: True)
     monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags.txt"))
     cpu.be_safe()
-    cpu.choose_flags("resnet")
+    cpu.choose_flags(cpu.EVERYTHING)
     assert os.environ["XLA_FLAGS"] == str(tmp_path / "flags.txt") == asked[0]
 
 
 def test_a_test_that_fails_is_not_called_wrong(clean, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_nonsense=1")
     with pytest.warns(RuntimeWarning, match="is not known: the test itself failed .*Unknown flag.*xla_nonsense"):
-        cpu.choose_flags("mlp")
+        cpu.choose_flags()
 
 
 @pytest.mark.parametrize("content", ['{"wrong": 0}', "null", '{"wrong": [1]}', "[" * 100_000])
@@ -192,7 +196,7 @@ def test_flags_that_came_too_late_are_noticed(clean, monkeypatch):
     monkeypatch.setattr(cpu, "_JAX_WAS_THERE", True)
     monkeypatch.setattr(cpu, "_wrong_here", lambda: ["a pattern"])
     computing(monkeypatch, lambda flags: True)
-    cpu.choose_flags("mlp")
+    cpu.choose_flags()
     monkeypatch.setattr(cpu, "_started", lambda: True)
     with pytest.warns(RuntimeWarning, match="computes wrong"):
         assert cpu.outcome()["patterns"] == "wrong: a pattern"
@@ -219,8 +223,9 @@ def test_patterns_tell_garbage():
     assert not patterns._right(lambda x: x / 0, (np.ones(3, np.float32),), due)
 
 
-@pytest.mark.parametrize("start", ["import ls_jax", "import ls_jax; ls_jax.setup()", "import ls_jax; ls_jax.setup('resnet')",
-                                   "import jax, ls_jax; ls_jax.setup('inception_v4')"])
+@pytest.mark.parametrize("start",
+                         ["import ls_jax", "import ls_jax; ls_jax.setup()", "import ls_jax; ls_jax.setup('resnet')",
+                          "import jax, ls_jax; ls_jax.setup('inception_v4')"])
 def test_every_entry_computes_right(start):
     printed, _ = child(f"{start}\n{PATTERNS}")
     assert printed == ["True"] * 3

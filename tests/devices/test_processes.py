@@ -1,4 +1,5 @@
-"""Several processes end together: what says that one was lost, and that nobody waits. (Runs of two are in test_train.py.)"""
+"""Several processes end together: what says that one was lost, and that nobody waits. (Runs of two are in
+test_train.py.)"""
 import os
 import pathlib
 import subprocess
@@ -20,7 +21,7 @@ time.sleep(600)
 FAILED = """
 import atexit, time, jax
 from ls_jax.devices import processes
-jax.process_count, processes.FAREWELL = lambda: 2, 0.5
+jax.process_count, processes.EXIT_DELAY = lambda: 2, 0.5
 atexit.register(time.sleep, 600)  # as JAX waits there for the others
 with processes.together():
     raise {error}
@@ -28,7 +29,8 @@ with processes.together():
 
 
 def ended(program):
-    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True,
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"},
+                          capture_output=True,
                           text=True, timeout=300)
 
 

@@ -1,4 +1,5 @@
-"""Beam search: against all hypotheses there are, against its rules written plainly, and what must not change a result."""
+"""Beam search: against all hypotheses there are, against its rules written plainly, and what must not change a
+result."""
 import itertools
 
 import jax
@@ -12,7 +13,8 @@ from ls_jax.models import decoding
 
 VOCABULARY, STEPS = 5, 4
 SOURCES = ([2, 3, 1], [4, 1], [3, 2, 4, 2, 1], [2, 2, 4, 1])
-NEW = lambda key: models.build("transformer", num_classes=VOCABULARY, rngs=nnx.Rngs(key), layers=1, width=16, feed_forward=24, heads=4)
+NEW = lambda key: models.build("transformer", num_classes=VOCABULARY, rngs=nnx.Rngs(key), layers=1, width=16,
+                               feed_forward=24, heads=4)
 GRAPHDEF = nnx.graphdef(nnx.eval_shape(lambda: NEW(jax.random.key(0))))
 
 
@@ -40,7 +42,8 @@ def forced(params, tokens):
 def search(params, sources, limit=STEPS, beams=4, penalty=0.6, temperature=1.0, steps=STEPS, width=6):
     padded = np.array([[*source, *[PADDING] * (width - len(source))] for source in sources], np.int32)
     limits = np.full(len(sources), limit, np.int32) if isinstance(limit, int) else np.array(limit, np.int32)
-    return decoding.beam_search(nnx.merge(GRAPHDEF, params), padded, limits, steps=steps, beams=beams, length_penalty=penalty,
+    return decoding.beam_search(nnx.merge(GRAPHDEF, params), padded, limits, steps=steps, beams=beams,
+                                length_penalty=penalty,
                                 temperature=temperature)
 
 
@@ -53,7 +56,9 @@ def exhaustive(params, source, penalty, temperature=1.0):
         targets[row, 1:len(ids)] = ids[:-1]
     ones, places = np.ones_like(targets), np.broadcast_to(np.arange(STEPS), targets.shape)
     repeat = lambda x: np.broadcast_to(np.asarray(x, np.int32), (len(sequences), len(source)))
-    log_probs = forced(params, Tokens(repeat(source), repeat([1] * len(source)), repeat(range(len(source))), targets, ones, places))
+    log_probs = forced(params,
+                       Tokens(repeat(source), repeat([1] * len(source)), repeat(range(len(source))), targets,
+                              ones, places))
     log_probs = np.asarray(jax.nn.log_softmax(log_probs / temperature))
     total = [float(log_probs[row, np.arange(len(ids)), ids].sum()) for row, ids in enumerate(sequences)]
     scored = [(ids, value, value / ((5 + len(ids)) / 6) ** penalty) for ids, value in zip(sequences, total)]
@@ -77,13 +82,15 @@ def plain_search(params, source, beams, penalty):
         target, ones = np.zeros((1, STEPS), np.int32), np.ones((1, STEPS), np.int32)
         target[0, 1:len(prefix) + 1] = prefix
         row = np.array([source], np.int32)
-        tokens = Tokens(row, np.ones_like(row), np.arange(row.size, dtype=np.int32)[None], target, ones, np.arange(STEPS)[None])
+        tokens = Tokens(row, np.ones_like(row), np.arange(row.size, dtype=np.int32)[None], target, ones,
+                        np.arange(STEPS)[None])
         return np.asarray(forced(params, tokens))[0, len(prefix)]
 
     divide = lambda value, length: value / ((5 + length) / 6) ** penalty
     alive, finished = [([], 0.0)], []
     for length in range(1, STEPS + 1):
-        grown = [([*ids, token], total + value) for ids, total in alive for token, value in enumerate(next_log_probs(ids))]
+        grown = [([*ids, token], total + value) for ids, total in alive
+                 for token, value in enumerate(next_log_probs(ids))]
         grown = sorted(grown, key=lambda each: -each[1])[:2 * beams]
         finished += [(divide(total, length), total, ids) for ids, total in grown if ids[-1] == END]
         alive = [each for each in grown if each[0][-1] != END][:beams]
@@ -147,7 +154,8 @@ def test_limits_are_each_sentences_own(params):
 
 
 def test_temperatures_share_a_program(params, monkeypatch):
-    """So a sweep over T compiles once. A cold search is sure of its greedy choice, a hot one finds all tokens equally likely."""
+    """So a sweep over T compiles once. A cold search is sure of its greedy choice, a hot one finds all tokens equally
+    likely."""
     search(params, SOURCES)
     monkeypatch.setattr(decoding, "largest", None)  # it is wanted only where a step is compiled
     cold, hot = (search(params, SOURCES, temperature=temperature) for temperature in (0.01, 1e6))
@@ -160,9 +168,11 @@ def test_temperatures_share_a_program(params, monkeypatch):
 def test_the_largest_are_found_by_blocks(entries):
     """As lax.top_k finds them, of equal ones the first first."""
     rng = np.random.default_rng(0)
-    x, offsets = rng.integers(0, 40, (50, 3, entries)).astype(np.float32), rng.integers(-3, 3, (50, 3)).astype(np.float32)
+    x, offsets = rng.integers(0, 40, (50, 3, entries)).astype(np.float32), rng.integers(-3, 3,
+                                                                                        (50, 3)).astype(np.float32)
     x[:10] = -np.inf
     x[:10, 1, :3] = 1.0
     sums = (x + offsets[..., None]).reshape(50, -1)
-    for found, wanted in zip(decoding.largest(jax.numpy.asarray(x), jax.numpy.asarray(offsets), 8), jax.lax.top_k(sums, 8)):
+    for found, wanted in zip(decoding.largest(jax.numpy.asarray(x), jax.numpy.asarray(offsets), 8),
+                             jax.lax.top_k(sums, 8)):
         np.testing.assert_array_equal(found, wanted)

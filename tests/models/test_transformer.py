@@ -17,12 +17,15 @@ PAIRS = ([3, 4, 5, 1], [6, 7, 1]), ([8, 1], [9, 10, 2, 3, 1])
 
 def build(seed=0, dtype="float32", vocabulary=VOCABULARY, **fields):
     """(apply(params, tokens, ...) -> Output, params), scales and biases drawn so that none can be forgotten unseen."""
-    new = lambda key: models.build("transformer", num_classes=vocabulary, rngs=nnx.Rngs(key), dtype=dtype, **(SIZES | fields))
+    new = lambda key: models.build("transformer", num_classes=vocabulary, rngs=nnx.Rngs(key), dtype=dtype,
+                                   **(SIZES | fields))
     params = jax.jit(lambda key: nnx.to_pure_dict(nnx.split(new(key), nnx.Param)[1]))(jax.random.key(seed))
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: new(jax.random.key(0))))
     rng = np.random.default_rng(seed)
-    leaf = lambda path, x: x + jnp.asarray(rng.uniform(-0.5, 0.5, x.shape), x.dtype) if path[-1].key in ("scale", "bias") else x
-    apply = jax.jit(lambda params, tokens, train=False, **options: nnx.merge(graphdef, params)(tokens, train=train, **options),
+    leaf = lambda path, x: x + jnp.asarray(rng.uniform(-0.5, 0.5, x.shape),
+                                           x.dtype) if path[-1].key in ("scale", "bias") else x
+    apply = jax.jit(lambda params, tokens, train=False, **options: nnx.merge(graphdef,
+                                                                             params)(tokens, train=train, **options),
                     static_argnames="train")
     return apply, jax.tree_util.tree_map_with_path(leaf, params)
 
@@ -48,7 +51,8 @@ def random_tokens(seed=0, rows=3):
 
 
 def test_equals_pytorch():
-    """Logits, features and every gradient against nn.TransformerEncoder and nn.TransformerDecoder on packed rows [peers]."""
+    """Logits, features and every gradient against nn.TransformerEncoder and nn.TransformerDecoder on packed rows
+    [peers]."""
     torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install -e '.[peers]'")
     from benchmarks import torch_transformer
     apply, params = build(layers=2, **NO_DROPOUT)
@@ -119,7 +123,8 @@ def test_step_by_step_equals_teacher_forcing():
         cache = model.start(jnp.asarray(tokens.source)).extend(2 * steps)
         for t in range(steps):
             own = (jnp.arange(2 * steps) % 2 == jnp.arange(2)[:, None]) & (jnp.arange(2 * steps) < 2 * t + 2)
-            out, cache = model.step(cache, jnp.asarray(beams[:, t]), jnp.int32(t), jnp.broadcast_to(own, (2, *own.shape)))
+            out, cache = model.step(cache, jnp.asarray(beams[:, t]), jnp.int32(t),
+                                    jnp.broadcast_to(own, (2, *own.shape)))
             logits.append(out)
         return jnp.stack(logits, axis=2)
 
@@ -133,14 +138,16 @@ def test_parameter_count_of_the_base_model():
     """Six and six layers at 512 and 2048 over 32,768 pieces, from closed form."""
     width, hidden, vocabulary = 512, 2048, 32_768
     attention, feed_forward, norm = 4 * width**2, 2 * width * hidden + hidden + width, 2 * width
-    count = vocabulary * width + 6 * (attention + feed_forward + 2 * norm) + 6 * (2 * attention + feed_forward + 3 * norm) + 2 * norm
+    count = vocabulary * width + 6 * (attention + feed_forward + 2 * norm) + 6 * (2 * attention + feed_forward
+                                                                                  + 3 * norm) + 2 * norm
     model = nnx.eval_shape(lambda: models.build("transformer", num_classes=vocabulary, rngs=nnx.Rngs(0)))
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) == count
 
 
 def test_initial_distributions():
     """Embeddings N(0, 1/width), kernels Glorot-uniform, and so logits of about unit variance."""
-    new = lambda: models.build("transformer", num_classes=500, rngs=nnx.Rngs(0), **(SIZES | dict(width=64, feed_forward=256)))
+    new = lambda: models.build("transformer", num_classes=500, rngs=nnx.Rngs(0),
+                               **(SIZES | dict(width=64, feed_forward=256)))
     params = jax.jit(lambda: nnx.to_pure_dict(nnx.split(new(), nnx.Param)[1]))()
     np.testing.assert_allclose(jnp.std(params["embedding"]), 64**-0.5, rtol=0.02)
     kernel = params["decoder1"]["feed_forward"]["dense1"]["kernel"]

@@ -10,7 +10,8 @@ from ls_jax.models.translator import Translator
 
 VOCABULARY = 9
 
-NEW = lambda key: models.build("transformer", num_classes=VOCABULARY, rngs=nnx.Rngs(key), layers=1, width=16, feed_forward=24, heads=2)
+NEW = lambda key: models.build("transformer", num_classes=VOCABULARY, rngs=nnx.Rngs(key), layers=1, width=16,
+                               feed_forward=24, heads=2)
 
 GRAPHDEF = nnx.graphdef(nnx.eval_shape(lambda: NEW(jax.random.key(0))))
 
@@ -22,7 +23,8 @@ def weights(seed):
 
 
 def test_translations_come_in_the_order_of_their_sources(monkeypatch):
-    """Several batches of several lengths: each sentence as if it were alone, whatever the weights and the temperature."""
+    """Several batches of several lengths: each sentence as if it were alone, whatever the weights and the
+    temperature."""
     rng = np.random.default_rng(0)
     sources = [[*rng.integers(2, VOCABULARY, length), END] for length in (3, 17, 1, 9, 20, 0, 5)]
     together = Translator(GRAPHDEF, beams=2, extra=4, batch=3)

@@ -9,23 +9,26 @@ from ls_jax import config as configs
 from ls_jax.devices import mesh as meshes
 from ls_jax.errors import UserError
 from ls_jax.modes import compile as compiler
-from ls_jax.training import loop as train
+from ls_jax.training import loop
 
 CHIP = compiler.CHIPS["v5e"]
 DATA_SHEETS = {  # of a chip: GiB of HBM, bfloat16 TFLOP/s, GB/s of HBM, and how many devices of JAX's it is
-    "v2": (16, 46, 700, 2), "v3": (32, 123, 900, 2), "v4": (32, 275, 1228, 1), "v5e": (16, 197, 819, 1), "v5p": (95, 459, 2765, 1),
+    "v2": (16, 46, 700, 2), "v3": (32, 123, 900, 2), "v4": (32, 275, 1228, 1), "v5e": (16, 197, 819, 1),
+               "v5p": (95, 459, 2765, 1),
     "v6e": (32, 918, 1640, 1)}
 
 
 def test_chips_are_those_of_the_data_sheets():
-    assert {name: (chip.memory / 2**30, chip.flops / 1e12, chip.bandwidth / 1e9) for name, chip in compiler.CHIPS.items()} == {
+    assert {name: (chip.memory / 2**30, chip.flops / 1e12, chip.bandwidth / 1e9)
+            for name, chip in compiler.CHIPS.items()} == {
         name: tuple(number / devices for number in numbers) for name, (*numbers, devices) in DATA_SHEETS.items()}
 
 
 def test_data_sets_that_need_not_be_here_are_as_published():
     assert {name: (side and f"{side[0]}x{side[1]}x{side[2]}", f"{classes:,}", f"{examples:,}")
             for name, (side, classes, examples) in compiler.KNOWN.items()} == {
-        "mnist": ("28x28x1", "10", "60,000"), "fashion_mnist": ("28x28x1", "10", "60,000"), "cifar10": ("32x32x3", "10", "50,000"),
+        "mnist": ("28x28x1", "10", "60,000"), "fashion_mnist": ("28x28x1", "10", "60,000"),
+        "cifar10": ("32x32x3", "10", "50,000"),
         "cifar100": ("32x32x3", "100", "50,000"), "imagenet2012": (None, "1,000", "1,281,167")}
     assert compiler.KNOWN_TEXT == {"wmt14_translate/de-en": 4_508_785}
 
@@ -47,13 +50,16 @@ def test_the_roofline_is_the_longer_of_arithmetic_and_traffic():
 
 
 def test_the_sentence_says_whether_it_fits_and_how_fast_it_is():
-    program = compiler.Program(2**30, flops=CHIP.flops / 4, bytes=CHIP.bandwidth, estimate=0.5, collectives={"all-reduce": (3, 2**20)})
+    program = compiler.Program(2**30, flops=CHIP.flops / 4, bytes=CHIP.bandwidth, estimate=0.5,
+                               collectives={"all-reduce": (3, 2**20)})
     text = compiler.sentence(program, CHIP, examples=100)
     assert "1.00 GiB of memory of 16 GiB a device (fits)" in text and "3 all-reduces of 1.00 MiB" in text
-    assert "compiler's estimate: 500.00 ms, 200 images/s, 50% of peak" in text and "roofline: 1000.00 ms, 100 images/s, 25% of peak" in text
+    assert "compiler's estimate: 500.00 ms, 200 images/s, 50% of peak" in text
+    assert "roofline: 1000.00 ms, 100 images/s, 25% of peak" in text
     large = compiler.Program(17 * 2**30, flops=1.0)
     assert "(does not fit)" in compiler.sentence(large, CHIP, 1)
-    assert compiler.sentence(compiler.Program(None, "20.1G of 15.75G"), CHIP, 1) == "does not fit: 20.1G of 15.75G of memory"
+    assert compiler.sentence(compiler.Program(None, "20.1G of 15.75G"), CHIP,
+                             1) == "does not fit: 20.1G of 15.75G of memory"
 
 
 def test_steps_over_eight_devices_communicate_by_all_reduces_alone(tiny, capsys):
@@ -86,8 +92,9 @@ def test_known_data_need_not_be_there():
 
 def test_translations_need_not_be_there():
     config = configs.load("configs/wmt_transformer.py", "smoke")
-    this = train.setup(config, compiler.stand_in(config), compiler.devices_of("cpu:2")[0])
-    assert compiler.unit(this) == "tokens" and compiler.evaluated(this) == 64 * this.evaluator.batch_size * this.layout.width
+    this = loop.setup(config, compiler.stand_in(config), compiler.devices_of("cpu:2")[0])
+    assert compiler.unit(this) == "tokens"
+    assert compiler.evaluated(this) == 64 * this.evaluator.batch_size * this.layout.width
     given, (tokens, labels) = compiler._given(this, meshes.STEPS, np.zeros((2, 1, this.batch), np.int32))
     assert given.shape == (2, 1, 4) and tokens.source.shape == labels.shape == (2_113_492, 64)
 
@@ -96,9 +103,11 @@ def test_an_estimate_leaves_out_what_the_compiler_cannot_estimate():
     """It counts each such operation as -1 s."""
     memory = dict.fromkeys(("argument", "output", "alias", "temp", "generated_code"), 10)
     compiled = types.SimpleNamespace(
-        memory_analysis=lambda: types.SimpleNamespace(**{f"{name}_size_in_bytes": size for name, size in memory.items()}),
+        memory_analysis=lambda: types.SimpleNamespace(**{f"{name}_size_in_bytes": size
+                                                         for name, size in memory.items()}),
         cost_analysis=lambda: {"flops": 1.0, "optimal_seconds": -2.75}, as_text=str)
-    program = compiler._compiled(lambda: types.SimpleNamespace(compile=lambda: compiled))
+    lowered = types.SimpleNamespace(compile=lambda: compiled)
+    program = compiler._compiled(types.SimpleNamespace(lower=lambda: lowered))
     assert (program.estimate, program.unknown, program.memory) == (0.25, 3, 30)
     assert "estimate (without 3 operations that it cannot estimate): 250.00 ms" in compiler.sentence(program, CHIP, 1)
 

@@ -24,19 +24,22 @@ def config():
 
 
 def randomize(network, torch):
-    """Batch norm's parameters and statistics at random, and kernels that keep a signal as large as it is, so that all layers are seen."""
+    """Batch norm's parameters and statistics at random, and kernels that keep a signal as large as it is, so that all
+    layers are seen."""
     torch.manual_seed(0)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)
         if isinstance(module, torch.nn.BatchNorm2d):
-            for tensor, low, high in ((module.weight, 0.5, 1.5), (module.bias, -0.5, 0.5), (module.running_mean, -0.5, 0.5),
+            for tensor, low, high in ((module.weight, 0.5, 1.5), (module.bias, -0.5, 0.5),
+                                      (module.running_mean, -0.5, 0.5),
                                       (module.running_var, 0.5, 2.0)):
                 torch.nn.init.uniform_(tensor, low, high)
 
 
 def measure(network, torch, images):
-    """Running statistics near those of the images at every layer: else their difference is lost in a deep random network."""
+    """Running statistics near those of the images at every layer: else their difference is lost in a deep random
+    network."""
     network.train()
     with torch.no_grad():
         norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -55,7 +58,7 @@ def pictures(size, count=2):
 
 def predicted(workdir, config, images, classes):
     """What the imported checkpoint's first member says."""
-    functions = steps.build(config, classes, images.shape[1:], axis_name=None)
+    functions = steps.build_step(config, classes, images.shape[1:], axis_name=None)
     state = checkpoint.load_member(workdir, 0)
     abstract = jax.eval_shape(functions.init, sweep.take(sweep.grid(config), 0))
     state = abstract.__class__(**{name: state.get(name, {}) for name in abstract.__dict__})
@@ -72,7 +75,8 @@ def test_inception_gives_timms_logits_and_features(config, tmp_path):
     images = pictures(75)
     inputs = torch.tensor(images / np.float32(127.5) - 1).permute(0, 3, 1, 2)
     measure(network, torch, inputs)
-    safetensors.save_file({name: tensor.numpy() for name, tensor in network.state_dict().items()}, tmp_path / "timm.safetensors")
+    safetensors.save_file({name: tensor.numpy() for name, tensor in network.state_dict().items()},
+                          tmp_path / "timm.safetensors")
     config.model = dict(name="inception_v4")
     config.data.update(image_size=75, normalize="symmetric")
     import_timm.run([str(tmp_path / "timm.safetensors")], tmp_path / "run", config)
@@ -82,7 +86,8 @@ def test_inception_gives_timms_logits_and_features(config, tmp_path):
     output = predicted(tmp_path / "run", config, images, 10)
     assert output.features.shape == (2, 1536)
     scale = float(features.abs().max())
-    assert (features[0] - features[1]).abs().max() > 0.05 * scale, "the pictures are not told apart: early layers are not tested"
+    assert (features[0]
+            - features[1]).abs().max() > 0.05 * scale, "the pictures are not told apart: early layers are not tested"
     np.testing.assert_allclose(output.features / scale, features / scale, atol=1e-4)
     np.testing.assert_allclose(output.logits / scale, logits / scale, atol=1e-4)
 
@@ -109,7 +114,8 @@ def common_resnet(torch, blocks, widths, classes):
             self.conv1, self.bn1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0])
             inputs = widths[0]
             for group, width in enumerate(widths, 1):
-                chain = [Basic(inputs if i == 0 else width, width, 2 if i == 0 and group > 1 else 1) for i in range(blocks)]
+                chain = [Basic(inputs if i == 0 else width, width, 2 if i == 0 and group > 1 else 1)
+                         for i in range(blocks)]
                 setattr(self, f"layer{group}", nn.Sequential(*chain))
                 inputs = width
             self.linear = nn.Linear(inputs, classes)
@@ -131,7 +137,8 @@ def test_a_cifar_resnet_gives_pytorchs_logits_and_features(config, tmp_path):
     torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install -e '.[peers]'")
     network = common_resnet(torch, 2, (4, 8, 12), 7).eval()
     randomize(network, torch)
-    safetensors.save_file({name: tensor.numpy() for name, tensor in network.state_dict().items()}, tmp_path / "resnet.safetensors")
+    safetensors.save_file({name: tensor.numpy() for name, tensor in network.state_dict().items()},
+                          tmp_path / "resnet.safetensors")
     import_timm.run([str(tmp_path / "resnet.safetensors")], tmp_path / "run", small(config))
     images = pictures(32)
     with torch.no_grad():
@@ -144,11 +151,12 @@ def test_a_cifar_resnet_gives_pytorchs_logits_and_features(config, tmp_path):
 @pytest.fixture
 def tensors(config):
     """Those of the small ResNet, by PyTorch's names."""
-    functions = steps.build(small(config), 7, (32, 32, 3), axis_name=None)
+    functions = steps.build_step(small(config), 7, (32, 32, 3), axis_name=None)
     state = jax.eval_shape(functions.init, sweep.take(sweep.grid(config), 0))
     naming, rng = import_timm.resnet_name({}), np.random.default_rng(0)
     from ls_jax.workdir.checkpoint_format import flatten
-    named = {naming(path.split("/")): leaf.shape for tree in (state.params, state.stats) for path, leaf in flatten(tree).items()}
+    named = {naming(path.split("/")): leaf.shape for tree in (state.params, state.stats)
+             for path, leaf in flatten(tree).items()}
     theirs = lambda shape: (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
     return {name: rng.normal(size=theirs(shape)).astype(np.float32) for name, shape in sorted(named.items())}
 
@@ -156,7 +164,8 @@ def tensors(config):
 @pytest.mark.parametrize("change,message", [
     (lambda t: t.pop("layer2.1.bn1.running_var"), "has no tensor 'layer2.1.bn1.running_var'"),
     (lambda t: t.update({"layer3.0.conv1.weight": np.zeros((12, 8, 1, 1), np.float32)}),
-     "'layer3.0.conv1.weight' is [12, 8, 1, 1], which does not fit the config's group3_block1/conv1/kernel [3, 3, 8, 12]"),
+     "'layer3.0.conv1.weight' is [12, 8, 1, 1], which does not fit the config's group3_block1/conv1/kernel [3, 3, 8, "
+     "12]"),
     (lambda t: t.update({"layer2.0.downsample.0.weight": np.zeros((8, 4, 1, 1), np.float32)}),
      "no place for the tensor 'layer2.0.downsample.0.weight' [8, 4, 1, 1]"),
     (lambda t: t["bn1.weight"].fill(np.nan), "'bn1.weight' holds values that are not finite"),
@@ -211,7 +220,8 @@ def test_odd_tensors_are_refused(config, tensors, tmp_path, change, message):
 
 def test_a_damaged_header_is_refused_or_changes_nothing(tmp_path):
     """The format has no checksum: only the header's damage can be found."""
-    file, expected = tmp_path / "weights.safetensors", {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float32)}
+    file, expected = tmp_path / "weights.safetensors", {"a": np.arange(6, dtype=np.float32).reshape(2, 3),
+                                                        "b": np.ones(2, np.float32)}
     safetensors.save_file(expected, file)
     content = file.read_bytes()
     length = 8 + int.from_bytes(content[:8], "little")
@@ -225,8 +235,10 @@ def test_a_damaged_header_is_refused_or_changes_nothing(tmp_path):
             except UserError as error:
                 assert str(file) in str(error) and "\n" not in str(error)
                 continue
-            assert sum(array.size for array in found.values()) == 8  # names and shapes may be others: they must fit a network
-    for header in (b"[]", b"null", b"{", b'{"a": 3}', b"[" * 5000, b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
+            # names and shapes may be others: they must fit a network
+            assert sum(array.size for array in found.values()) == 8
+    for header in (b"[]", b"null", b"{", b'{"a": 3}', b"[" * 5000,
+                   b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
                    b'{"a":{"dtype":"F32","shape":[9223372036854775807,9],"data_offsets":[0,4]}}'):
         file.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
         with pytest.raises(UserError, match="is not a whole safetensors file"):
@@ -241,6 +253,7 @@ def test_one_file_for_each_member_and_no_checkpoint_overwritten(config, tensors,
         import_timm.run([str(file)], tmp_path / "run", config)
     import_timm.run([str(file)] * 2, tmp_path / "run", config)
     assert checkpoint.Checkpoints(tmp_path / "run").steps() == [config.steps]
-    np.testing.assert_array_equal(checkpoint.load_member(tmp_path / "run", 1)["params"]["head"]["bias"], tensors["linear.bias"])
+    np.testing.assert_array_equal(checkpoint.load_member(tmp_path / "run", 1)["params"]["head"]["bias"],
+                                  tensors["linear.bias"])
     with pytest.raises(UserError, match="holds checkpoints already"):
         import_timm.run([str(file)] * 2, tmp_path / "run", config)

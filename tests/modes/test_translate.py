@@ -39,7 +39,8 @@ def workdir(tmp_path_factory):
     def params(key):
         model = models.build(**config.model, num_classes=300, rngs=nnx.Rngs(key))
         weights = nnx.to_pure_dict(nnx.split(model, nnx.Param)[1])
-        return weights | {"embedding": (3 * weights["embedding"]).at[:259].set(0)}  # neither padding, end, unknown nor bytes
+        # neither padding, end, unknown nor bytes
+        return weights | {"embedding": (3 * weights["embedding"]).at[:259].set(0)}
 
     average, last = (jax.jit(jax.vmap(params))(jax.random.split(jax.random.key(seed), 2)) for seed in (0, 1))
     with Checkpoints(folder) as held:
@@ -80,7 +81,8 @@ def test_the_member_and_its_average_are_those_asked_for(workdir, tmp_path):
 
 @pytest.mark.parametrize("text, message", [
     (b"one\nK\xfcken\n", "line 2 is not UTF-8 (invalid start byte): convert the text"),
-    (b"one\n" + b"two three " * 20, "line 2 has 61 tokens, and the network was trained on sentences of at most 16 (config.data"),
+    (b"one\n" + b"two three " * 20, "line 2 has 61 tokens, and the network was trained on sentences of at most 16 "
+                                    "(config.data"),
 ])
 def test_a_line_that_cannot_be_translated_is_named(workdir, monkeypatch, text, message):
     monkeypatch.setattr(translate, "CHUNK", 1)
@@ -110,8 +112,10 @@ def test_a_workdir_that_cannot_translate_is_told(workdir, tmp_path):
 
 
 def test_ctrl_c_while_it_waits_for_lines(workdir):
-    process = subprocess.Popen([sys.executable, "-m", "ls_jax.main", "--mode=translate", f"--workdir={workdir}"], text=True,
-                               cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, "-m", "ls_jax.main", "--mode=translate", f"--workdir={workdir}"],
+                               text=True,
+                               cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
     assert process.stderr.readline().startswith("translating with")
     process.send_signal(signal.SIGINT)

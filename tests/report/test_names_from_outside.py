@@ -1,7 +1,8 @@
 """Names from outside (of classes, data, networks, tasks, files, workdirs, students, teachers) are text on the page.
 
 A page with every section, whose names hold an ordinary word, is compared with the same page where markup stands in the
-word's place: it has the same elements with the same attributes, and each text has the markup where the other has the word.
+word's place: it has the same elements with the same attributes, and each text has the markup where the other has the
+word.
 """
 import html.parser
 import json
@@ -14,12 +15,12 @@ import urllib.parse
 import jinja2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ls_jax import report
 from ls_jax.report import overview
-from ls_jax.studies.common import markup, plots
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common import markup, records
 from ls_jax.studies.common.statistics import moments
 from tests.report.made_up import experiment
 
@@ -28,8 +29,9 @@ WORD, FOLDER_WORD = "harmless", "elsewhere"
 HOSTILE = ("<!--<script>", "</script>", "<img src=x onerror=alert(1)>", '"', "&", "{{ 7*7 }}")
 FOREIGN = {"name", "file", "signature", "student", "teacher", "data", "data[]", "classes[]"}  # the keys of such text
 TITLES = ("What was run", "What was analyzed", "Accuracy", "The paper's claims", "Penultimate-layer projections",
-          "Explore the projection", "Calibration", "Translation", "Distillation", "What the logits still tell",
-          "The penultimate representation", "Learning curves", "The paper, result by result", "Its claims", "Left out")
+          "Explore the projection", "Calibration", "Translation", "Distillation", "Information about the example",
+          "Penultimate-layer representation", "Learning curves", "The paper, result by result", "Verdicts by claim",
+          "Not run")
 
 
 def planted(value, key=""):
@@ -78,7 +80,8 @@ def originals(tmp_path_factory):
     session["devices"]["kind"] = session["cpu"]["model"] = WORD
     (place / "digits" / "manifest.json").write_text(json.dumps(manifest))
     (place / "analysis").mkdir()
-    results.write(place / "analysis", [results.Record("accuracy", name, "test", **moments([0.5])) for name in ("accuracy", "nll")])
+    records.write(place / "analysis",
+                  [records.Record("accuracy", name, "test", **moments([0.5])) for name in ("accuracy", "nll")])
     (place / "analysis" / "analysis.json").write_text(json.dumps({
         "file": f"{WORD}.npz", "examples": 9, "classes": 3, "triples": [], "kept": 0, "arrays": {WORD: [9, 3]},
         "seconds": 1.0, "version": WORD, "git": None}))
@@ -97,22 +100,23 @@ def written(originals, place, name, folder):
                 changed = {**arrays, "class_names": np.asarray(names)}
             np.savez(file, **changed)
     plan = [types.SimpleNamespace(name=workdir.name, shows=["Table 2"]) for workdir in workdirs]
-    found = {workdir.name: results.read(workdir) for workdir in workdirs}
-    opening = overview.section(plan, found, {name: f"left out: {name}"})
+    found = {workdir.name: records.read(workdir) for workdir in workdirs}
+    opening = overview.section(plan, found, {name: f"left out: {name}"},
+                               dict.fromkeys(found))
     return report.write(workdirs, page=place / "page.html", opening=opening)
 
 
 @pytest.fixture(scope="module")
 def write(originals, tmp_path_factory):
     """write(name): the page with that name, written once; its figures are a dot, for their pixels are not markup."""
-    dot = tmp_path_factory.mktemp("dot") / "dot.png"
-    Image.new("L", (1, 1)).save(dot)
     pages = {}
 
     def page(name):
         if name not in pages:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(plots, "save", lambda figure, path: [dot, dot])
+                patch.setattr(Figure, "get_layout_engine", lambda figure: None)
+                patch.setattr(Figure,
+                              "savefig", lambda figure, file, **options: Image.new("L", (1, 1)).save(file, "png"))
                 pages[name] = written(originals, tmp_path_factory.mktemp("pages"), name, folder(name))
         return pages[name]
     return page
@@ -178,7 +182,8 @@ def test_a_browser_makes_the_same_elements_and_runs_nothing(browser, write, name
     tab.close()
     before, after = pages
     assert [element[:2] for element in after] == [element[:2] for element in before] and told == []
-    said = lambda elements: [text for tag, _, text in elements if tag not in ("SCRIPT", "PRE")]  # JSON has its own escapes
+    said = lambda elements: [text for tag, _, text in elements
+                             if tag not in ("SCRIPT", "PRE")]  # JSON has its own escapes
     assert said(after) == swapped(said(before), name, folder(name))
     assert sum(name in text for tag, _, text in after if tag == "OPTION") == 30
     assert sum(tag == "path" for tag, *_ in after) > 100

@@ -18,7 +18,7 @@ from ls_jax.report import sections
 from ls_jax.studies import projection
 from ls_jax.studies.accuracy import records as accuracy_records
 from ls_jax.studies.accuracy import section as accuracy_section
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common import records
 from ls_jax.studies.projection import explorer
 from ls_jax.training import sweep
 from ls_jax.workdir import predictions
@@ -49,7 +49,7 @@ def test_page_has_its_sections(page, workdir):
         assert title in text
     for fact in ("1 × abacus (cpu)", "&lt;wood&gt;", "1 h 2 min", f"{12 * 'a'} with uncommitted"):
         assert fact in text
-    mean = results.select(results.read(workdir), study="projection", quantity="spread ratio", split="train", alpha=0.0,
+    mean = records.select(records.read(workdir), study="projection", quantity="spread ratio", split="train", alpha=0.0,
                           classes=projection.ALL)[0].mean
     assert f"{mean:.3f} ±" in text and 'class="verdict holds"' in text
     for name in ("learning_curves", "projection"):
@@ -58,8 +58,8 @@ def test_page_has_its_sections(page, workdir):
 
 def test_members_that_diverged_are_named(workdir):
     config = json.loads((workdir / "config.json").read_text())
-    record = results.Record("training", "diverged at step", "train", 1, 40, None, [40], hyper={"alpha": 0.1}, seeds=[2])
-    assert "α 0.1, seed 2: diverged at step 40" in sections.facts(config, None, [record])
+    record = records.Record("training", "diverged at step", "train", 1, 40, None, [40], hyper={"alpha": 0.1}, seeds=[2])
+    assert "α 0.1, seed 2: at step 40" in sections.facts(config, None, [record])
 
 
 def test_page_is_small_and_needs_no_network(page):
@@ -91,9 +91,9 @@ def test_several_workdirs_have_one_page(workdir, tmp_path):
 
 def test_papers_table_stands_beside_the_network_that_it_has():
     rows = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.05, 0.1) for seed in (0, 1)]
-    records = accuracy_records.run([("validation", row, {"accuracy": 0.7, "nll": 1.0, "examples": 10}) for row in rows])
+    results = accuracy_records.run([("validation", row, {"accuracy": 0.7, "nll": 1.0, "examples": 10}) for row in rows])
     table = lambda data, **model: accuracy_section.table(
-        records, "validation", {"data": {"name": data}, "model": model}, "validation")
+        results, "validation", {"data": {"name": data}, "model": model}, "validation")
     found = re.findall(r"<tr><td>(.*?)</td>.*?<td>([^<]*)</td></tr>", table("cifar100", name="resnet", blocks=9))
     assert found == [("α=0", "72.1 ± 0.3"), ("α=0.05", ""), ("α=0.1", "72.7 ± 0.3")]
     assert "86.7 ± 0.3" in table("cifar10", name="alexnet")
@@ -114,11 +114,12 @@ def test_embedded_points_are_the_activations_in_the_span_of_templates(workdir):
     assert np.abs(levels).max() == 32767 and data["bytes"] == 2
     coordinates = np.asarray(points["offset"]) + np.asarray(points["step"]) * levels
     basis = projection.template_span(arrays["kernel"], arrays["bias"])
-    np.testing.assert_allclose(coordinates, projection.project(arrays["features"][index], basis), atol=max(points["step"]))
+    np.testing.assert_allclose(coordinates, projection.project(arrays["features"][index], basis),
+                               atol=max(points["step"]))
     np.testing.assert_array_equal(decode(split["labels"], "<u2"), arrays["labels"][index])
     np.testing.assert_array_equal(decode(points["predicted"], "<u2"), arrays["logits"][index].argmax(axis=1))
     assert np.bincount(arrays["labels"][index]).max() == explorer.MOST_EXAMPLES
-    assert "1,000 of 1,297 training examples (at most 100 a class" in data["note"]
+    assert "1,000 of 1,297 training examples (at most 100 per class" in data["note"]
 
 
 def test_pictures_are_the_examples(workdir):
@@ -150,7 +151,8 @@ def test_budget_decides_precision_seeds_and_examples(budget, width, seeds, examp
 
 def test_few_of_many_classes_are_chosen_with_the_triples_among_them():
     chosen = explorer._chosen_classes({*range(1000)}, [(0, 299, 499), (265, 266, 0)])
-    assert len(chosen) == explorer.MOST_CLASSES and {0, 265, 266, 299, 499} <= set(chosen) and chosen == sorted(set(chosen))
+    assert len(chosen) == explorer.MOST_CLASSES and {0, 265, 266, 299, 499} <= set(chosen) and chosen == sorted(
+        set(chosen))
     assert explorer._chosen_classes({*range(10)}, [(0, 1, 2)]) == list(range(10))
     assert explorer._chosen_classes({1, 5}, [(0, 1, 2)]) == [0, 1, 2, 5]  # those that have examples, and the triples'
 
@@ -162,7 +164,7 @@ def test_small_budget_says_what_is_left_out(workdir, monkeypatch):
     rows = [row for row in rows if row["seed"] < 3]
     data = explorer.data(workdir, rows, [(3, 8, 9)])
     assert len(data["class_names"]) == 6 and {m["seed"] for m in data["members"]} == {0} and data["bytes"] == 1
-    for part in ("6 of 10 classes", "seed 0 of 3", "at most 66 a class", "Pictures are left out"):
+    for part in ("6 of 10 classes", "seed 0 of 3", "at most 66 per class", "Pictures are not shown"):
         assert part in data["note"]
     points = sum(len(split["points"]) for member in data["members"] for split in member["splits"].values())
     assert points <= 4 / 3 * 8000 + 20
@@ -191,9 +193,11 @@ def shown(tab):
 
 
 @pytest.mark.parametrize("triple, alpha, seed, split", [
-    ((3, 8, 9), 0.0, 0, "train"), ((0, 5, 7), 0.1, 2, "test"), ((9, 8, 3), 0.1, 1, "train"), ((6, 2, 1), 0.0, 2, "test")])
+    ((3, 8, 9), 0.0, 0, "train"), ((0, 5, 7), 0.1, 2, "test"), ((9, 8, 3), 0.1, 1, "train"),
+    ((6, 2, 1), 0.0, 2, "test")])
 def test_explorer_computes_the_coordinates_of_python(opened, page, workdir, triple, alpha, seed, split):
-    choose(opened, class0=triple[0], class1=triple[1], class2=triple[2], setting=f"α = {alpha:g}", seed=seed, split=split)
+    choose(opened, class0=triple[0], class1=triple[1], class2=triple[2], setting=f"α = {alpha:g}", seed=seed,
+           split=split)
     member = [(row["alpha"], row["seed"]) for row in report.load(workdir).rows].index((alpha, seed))
     arrays, data = predictions.load(workdir, split, member), embedded(page)
     index = np.asarray(data["splits"][split]["index"])
@@ -201,7 +205,8 @@ def test_explorer_computes_the_coordinates_of_python(opened, page, workdir, trip
     examples = index[examples.astype(int)]
     plane = projection.template_plane(arrays["kernel"], arrays["bias"], triple)
     expected = projection.project(arrays["features"][examples], plane)
-    step = next(m for m in data["members"] if (m["setting"], m["seed"]) == (f"α = {alpha:g}", seed))["splits"][split]["step"]
+    step = next(m for m in data["members"]
+                if (m["setting"], m["seed"]) == (f"α = {alpha:g}", seed))["splits"][split]["step"]
     bound = np.linalg.norm(step) / 2 + 1e-5 * np.abs(expected).max()
     np.testing.assert_allclose(np.stack([x, y], axis=1), expected, atol=bound, rtol=0)
     assert set(examples) == set(index[np.isin(arrays["labels"][index], triple)])
@@ -216,9 +221,65 @@ def test_explorer_measures_the_spread_that_it_shows(opened, page, workdir):
     assert f"{projection.numbers(few, (3, 8, 9))['spread ratio']:.3f}" in opened.inner_text(".explorer output")
 
 
-def test_explorer_asks_for_three_classes(opened):
-    choose(opened, class0=3, class1=3, class2=9)
-    assert opened.inner_text(".explorer output") == "Choose three different classes." and shown(opened) == []
+def test_explorer_asks_for_three_classes_and_keeps_the_plot(opened):
+    choose(opened, class0=3, class1=8, class2=9, setting="α = 0", seed=0, split="train")
+    before = shown(opened)
+    choose(opened, class1=3)
+    assert opened.inner_text(".explorer output") == "Choose three different classes."
+    assert before and shown(opened) == before
+
+
+def test_zooming_shows_fewer_points_on_finer_ticks_and_dragging_others(opened):
+    choose(opened, class0=3, class1=8, class2=9, setting="α = 0", seed=0, split="train")
+    everything, plot = shown(opened), opened.locator(".explorer svg")
+    plot.scroll_into_view_if_needed()
+    for _ in range(5):
+        opened.get_by_role("button", name="Zoom in").first.click()
+    near = shown(opened)
+    assert 0 < len(near) < len(everything)
+    most = max(abs(x) for _, x, _ in everything)
+    assert all(abs(x) < most * 1.08 / 1.5**5 for _, x, _ in near)
+    box = plot.bounding_box()
+    opened.mouse.move(box["x"] + 300, box["y"] + 200)
+    opened.mouse.down()
+    opened.mouse.move(box["x"] + 300, box["y"] + 400, steps=4)
+    opened.mouse.up()
+    moved = shown(opened)  # towards larger y
+    assert np.mean([y for *_, y in moved]) > np.mean([y for *_, y in near]) and moved != near
+    opened.get_by_role("button", name="Show all points").first.click()
+    assert shown(opened) == everything and not opened.complaints
+
+
+def test_points_are_reached_by_keyboard(opened):
+    choose(opened, class0=5, class1=8, class2=9, setting="α = 0", seed=0, split="train")
+    opened.locator(".explorer svg").first.focus()
+    card, told = opened.locator(".explorer .card"), []
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "+"):
+        opened.keyboard.press(key)
+        told.append(card.inner_text())
+    assert NASTY in told[0] and told[1] != told[0] == told[2]
+    few = len(shown(opened))
+    opened.keyboard.press("0")
+    assert len(shown(opened)) > few
+    opened.keyboard.press("Escape")
+    assert not card.is_visible() and not opened.complaints
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    tab = browser.new_page()
+    tab.emulate_media(color_scheme=scheme)
+    tab.goto(pathlib.Path(page).as_uri())
+    found = axe.Axe().run(tab).response["violations"]
+    assert [(each["id"], [node["html"][:120] for node in each["nodes"]][:3]) for each in found
+            if each["impact"] in ("serious", "critical") or each["id"] == "heading-order"] == []
+
+
+def test_contents_lead_to_every_section(opened):
+    links = opened.eval_on_selector_all(".contents a", "links => links.map(a => [a.hash.slice(1), a.textContent])")
+    headings = opened.eval_on_selector_all("h3", "all => all.map(h => [h.id, h.textContent.trim()])")
+    assert links == headings and len(links) > 5 and len(dict(links)) == len(links)
 
 
 def test_hovering_shows_the_example(opened, workdir):
@@ -238,3 +299,16 @@ def test_hovering_shows_the_example(opened, workdir):
 def test_page_fits_the_screen(opened, width):
     opened.set_viewport_size({"width": width, "height": 844})
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_claims_are_in_groups_whose_headings_count_claims():
+    rows = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.05, 0.1) for seed in range(4)]
+    values = [0.9 - row["alpha"] + 0.001 * (row["seed"] * row["alpha"] / 0.1 - row["seed"]) for row in rows]
+    made = [record for split in ("train", "test") for record in records.summarize(
+        "projection", "spread ratio", split, rows, values, classes=projection.ALL)]
+    made += records.summarize("representation", "nc1", "train", rows, values)
+    text = sections.claims_section(made)
+    heads = [re.sub(r"<.*?>", "", each) for each in re.findall(r"<h3>.*?</h3>", text)]
+    assert heads == ["Verdicts", "The paper's claims: 1 holds", "The paper's claims, secondary findings: 1 holds",
+                     "Claims of later work: 1 holds"]
+    assert text.count("<h4>") == 3 and "Source: Guo et al. 2024" in text and "All\nare 95 % intervals" in text

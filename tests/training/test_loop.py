@@ -11,13 +11,15 @@ import pytest
 
 from ls_jax import data
 from ls_jax.errors import UserError
+from ls_jax.models.mlp import MLP
 from ls_jax.modes import experiment
-from ls_jax.studies.common import records as results
-from ls_jax.training import loop as train
+from ls_jax.studies.common.records import read, select
+from ls_jax.training import loop
 from ls_jax.workdir import checkpoint, log
 from tests.runs import ROOT, assert_rows_close, environment, finish, same_states, wait_for_step
 
-COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_mlp.py:smoke", "--config.steps=300", "--config.batch_size=8",
+COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_mlp.py:smoke", "--config.steps=300",
+           "--config.batch_size=8",
            "--config.checkpoint.every=7", "--config.log.every=10", "--config.evaluate.every=50", "--mode=train"]
 
 
@@ -93,7 +95,8 @@ def test_a_lost_process_ends_the_other_and_both_go_on(two_uninterrupted, tmp_pat
     wait_for_step(tmp_path, 90)
     processes[1].kill()
     output = finish(processes[0], os.EX_TEMPFAIL, seconds=60)
-    assert "ls_jax: another process was lost (" in output and "goes on from the last checkpoint" in output.splitlines()[-1]
+    assert "ls_jax: another process was lost (" in output
+    assert "resumes from the last checkpoint" in output.splitlines()[-1]
     processes[1].communicate()
     for process in start_two(tmp_path):
         finish(process)
@@ -119,11 +122,11 @@ def test_a_diverged_member_is_told_of_and_left_out(tiny, tmp_path, capsys):
     experiment.run(tiny, tmp_path)
     captured = capsys.readouterr()
     assert "learning rate 1e+30) diverged at step 1 and is frozen; the others go on" in captured.err
-    assert "left out, since it diverged at step 1" in captured.out
-    records = results.read(tmp_path)
-    accuracies = results.select(records, study="accuracy", quantity="accuracy", split="test")
+    assert "excluded, since it diverged at step 1" in captured.out
+    records = read(tmp_path)
+    accuracies = select(records, study="accuracy", quantity="accuracy", split="test")
     assert [record.hyper["learning_rate"] for record in accuracies] == [0.1]
-    diverged, = results.select(records, quantity="diverged at step")
+    diverged, = select(records, quantity="diverged at step")
     assert (diverged.mean, diverged.extra["member"], diverged.arm) == (1, 1, "alpha=0, learning_rate=1e+30")
     assert "diverged at step 1: α=0, learning_rate=1e+30, seed 0" in captured.out
     assert [row["loss"] is None for row in log.read_metrics(tmp_path) if row["step"] == 8] == [False, True] * 2
@@ -133,7 +136,8 @@ def test_a_diverged_member_is_told_of_and_left_out(tiny, tmp_path, capsys):
 def test_the_workdir_is_what_the_design_says(tiny, tmp_path):
     tiny.log.tensorboard = True
     experiment.run(tiny, tmp_path)
-    assert {"config.json", "manifest.json", "metrics.jsonl", "checkpoints", "predictions", "results.json", "figures", "report.html",
+    assert {"config.json", "manifest.json", "metrics.jsonl", "checkpoints", "predictions", "results.json", "figures",
+            "report.html",
             "tensorboard"} <= {path.name for path in tmp_path.iterdir()}
     with np.load(tmp_path / "predictions" / "test-001.npz") as file:
         assert file["logits"].shape == (500, 10) and len(np.unique(file["index"])) == 500
@@ -158,7 +162,8 @@ def test_study_reads_the_checkpoint_and_report_the_results(tiny, tmp_path):
 def test_another_experiments_workdir_is_refused_with_the_difference(tiny, tmp_path):
     experiment.train(tiny, tmp_path)
     tiny.steps, tiny.loss.multiplier = 16, 3.0
-    with pytest.raises(UserError, match=r"holds another experiment \(loss.multiplier: 1.0 -> 3.0; steps: 8 -> 16\): choose another"):
+    difference = r"holds another experiment \(loss.multiplier: 1.0 -> 3.0; steps: 8 -> 16\): choose another"
+    with pytest.raises(UserError, match=difference):
         experiment.train(tiny, tmp_path)
     tiny.steps, tiny.loss.multiplier, tiny.log.every = 8, 1.0, 2
     experiment.train(tiny, tmp_path)  # what does not change the result may differ
@@ -175,4 +180,12 @@ def test_steps_per_call_does_not_change_the_result(tiny, tmp_path):
 @pytest.mark.parametrize("step,per_call,expected", [(0, 4, 4), (8, 4, 1), (9, 4, 1), (10, 4, 4), (0, 20, 1)])
 def test_calls_end_where_something_is_due(tiny, step, per_call, expected):
     tiny.steps, tiny.log.every, tiny.steps_per_call = 100, 10, per_call
-    assert train.steps_to_take(tiny, step) == expected
+    assert loop.steps_to_take(tiny, step) == expected
+
+
+def test_the_model_declares_how_its_members_share_an_accelerator(monkeypatch, tiny):
+    assert loop.strategy(tiny, "gpu") == "vmap" and loop.strategy(tiny, "cpu") == "unroll"
+    monkeypatch.setattr(MLP, "VMAP_MEMBERS", False)
+    assert loop.strategy(tiny, "gpu") == "unroll"
+    tiny.members = "map"  # a user's choice is taken
+    assert loop.strategy(tiny, "gpu") == "map"

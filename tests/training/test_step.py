@@ -14,7 +14,8 @@ from ls_jax.models.mlp import MLP
 from ls_jax.training import metrics, step
 from ls_jax.training.step import StepInput
 
-HYPER = {"alpha": jnp.float32(0.1), "seed": jnp.int32(3), "learning_rate": jnp.float32(0.1), "weight_decay": jnp.float32(0.0)}
+HYPER = {"alpha": jnp.float32(0.1), "seed": jnp.int32(3), "learning_rate": jnp.float32(0.1),
+         "weight_decay": jnp.float32(0.0)}
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def batch():
 
 def build(config):
     """The methods of a config's step, each compiled on its own, and a state."""
-    built = step.build(config, 10, (8, 8, 1), axis_name=None)
+    built = step.build_step(config, 10, (8, 8, 1), axis_name=None)
     methods = ("init", "loss", "gradients", "update", "train", "predict", "measure", "view")
     steps = types.SimpleNamespace(**{name: jax.jit(getattr(built, name)) for name in methods})
     return steps, steps.init(HYPER)
@@ -52,16 +53,23 @@ def test_the_loss_is_of_each_example_and_of_the_teacher_where_there_is_one(tiny,
     of_labels = losses.smoothed_cross_entropy(logits, batch.labels, 0.1)
     np.testing.assert_allclose(steps.loss(HYPER, logits, StepInput(batch)), of_labels, rtol=1e-6)
     students = dict(teacher="net", temperature=(4.0,), beta=(0.7,))
-    tiny.distill = configs.distillation({"net": tiny.copy_and_resolve_references()}, {"taught": students}, temperature_squared=True)
+    tiny.distill = configs.distillation({"net": tiny.copy_and_resolve_references()}, {"taught": students},
+                                        temperature_squared=True)
     steps, state = build(tiny)
-    taught = HYPER | {"teacher": jnp.int32(0), "beta": jnp.float32(0.7), "temperature": jnp.float32(4.0), "control": jnp.float32(0.0)}
+    taught = HYPER | {"teacher": jnp.int32(0), "beta": jnp.float32(0.7), "temperature": jnp.float32(4.0),
+                      "control": jnp.float32(0.0)}
     soft = losses.soft_cross_entropy(logits, jax.nn.softmax(teacher / 4))
-    np.testing.assert_allclose(steps.loss(taught, logits, StepInput(batch, teacher)), 0.3 * of_labels + 0.7 * 16 * soft, rtol=1e-5)
+    np.testing.assert_allclose(steps.loss(taught, logits, StepInput(batch, teacher)),
+                               0.3 * of_labels + 0.7 * 16 * soft, rtol=1e-5)
     np.testing.assert_allclose(steps.loss(taught, logits, StepInput(batch)), of_labels, rtol=1e-6)  # as it is evaluated
     with pytest.raises(ValueError, match="StepInput.teacher_logits must be given"):
         steps.train(state, taught, StepInput(batch))
     learned = steps.gradients(state, taught, StepInput(batch, teacher))
     assert not np.allclose(learned.loss, steps.gradients(state, taught, StepInput(batch, 2 * teacher)).loss)
+    own = steps.predict(state, batch).logits
+    mixed = jnp.where(jnp.arange(16)[:, None] < 5, own, -own)  # a teacher that agrees on five of sixteen examples
+    assert int(steps.gradients(state, taught, StepInput(batch, mixed)).sums.agreed) == 5
+    assert state.sums.means()["agreement"].shape == () and "agreement" not in metrics.zeros().means()
 
 
 def test_gradients_are_of_the_mean_loss(tiny, batch):
@@ -95,7 +103,8 @@ def test_a_step_is_its_gradients_and_the_update(tiny, batch):
     tiny.optimizer.ema = 0.9
     steps, state = build(tiny)
     parts = steps.update(state, HYPER, steps.gradients(state, HYPER, StepInput(batch)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), steps.train(state, HYPER, StepInput(batch)), parts)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7),
+                 steps.train(state, HYPER, StepInput(batch)), parts)
 
 
 def test_a_view_is_the_trained_network_on_augmented_images(tiny, batch):

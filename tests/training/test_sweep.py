@@ -9,8 +9,7 @@ from ls_jax import data
 from ls_jax.data import memory, order
 from ls_jax.devices import mesh
 from ls_jax.devices.layout import Layout, over_mesh
-from ls_jax.training import loop as train
-from ls_jax.training import sweep
+from ls_jax.training import loop, sweep
 
 
 @pytest.fixture
@@ -28,13 +27,13 @@ def run_steps(config, count=3, member=1, shards=1, strategy="unroll", **sweep_fi
     config.mesh.update(member=member, data=shards)
     config.members = strategy
     config.sweep.update(sweep_fields)
-    run = train.setup(config, data.load(config.data))
-    step, _ = train.training_programs(run)
+    run = loop.setup(config, data.load(config.data))
+    step, _ = loop.training_programs(run)
     states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     for i in range(count):
         ids = order.block(run.examples, config.batch_size, run.hyper["seed"], i, 1)
-        states = step(states, run.hypers(), train.place_ids(run.layout, ids), arrays)
+        states = step(states, run.hypers(), loop.place_ids(run.layout, ids), arrays)
     return mesh.fetch(run.layout.join(states))
 
 
@@ -47,7 +46,8 @@ def test_the_grid_is_the_product_with_the_seed_fastest():
     config.sweep.alpha, config.sweep.seed, config.sweep.learning_rate = (0.0, 0.1), (3, 5), (0.1, 0.2)
     rows = sweep.members(config)
     assert [(row["alpha"], row["learning_rate"], row["seed"]) for row in rows] == [
-        (0.0, 0.1, 3), (0.0, 0.1, 5), (0.0, 0.2, 3), (0.0, 0.2, 5), (0.1, 0.1, 3), (0.1, 0.1, 5), (0.1, 0.2, 3), (0.1, 0.2, 5)]
+        (0.0, 0.1, 3), (0.0, 0.1, 5), (0.0, 0.2, 3), (0.0, 0.2, 5), (0.1, 0.1, 3), (0.1, 0.1, 5), (0.1, 0.2, 3),
+        (0.1, 0.2, 5)]
 
 
 def test_split_and_join_are_inverse():
@@ -68,7 +68,8 @@ def test_a_member_is_its_solo_run_to_the_last_bit(config):
 
 
 @pytest.mark.parametrize("member,shards,strategy", [
-    (4, 1, "unroll"), (2, 2, "unroll"), (1, 4, "unroll"), (2, 4, "unroll"), (1, 1, "vmap"), (2, 2, "vmap"), (1, 2, "map")])
+    (4, 1, "unroll"), (2, 2, "unroll"), (1, 4, "unroll"), (2, 4, "unroll"), (1, 1, "vmap"), (2, 2, "vmap"),
+    (1, 2, "map")])
 def test_meshes_and_strategies_agree(config, member, shards, strategy):
     reference = run_steps(config)
     other = run_steps(config, member=member, shards=shards, strategy=strategy)
@@ -95,10 +96,10 @@ def test_members_of_a_seed_start_alike_and_see_the_same_examples(config):
 
 def test_the_member_axis_alone_communicates_nothing(config):
     config.mesh.update(member=4, data=1)
-    run = train.setup(config, data.load(config.data))
-    step, _ = train.training_programs(run)
+    run = loop.setup(config, data.load(config.data))
+    step, _ = loop.training_programs(run)
     states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
-    ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper["seed"], 0, 1))
+    ids = loop.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper["seed"], 0, 1))
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     text = step.lower(states[0], run.hypers()[0], ids[0], arrays).compile().as_text()
     assert not any(f" {name}(" in text for name in ("all-reduce", "all-gather", "all-to-all", "collective-permute"))
@@ -115,14 +116,15 @@ def test_one_compilation_serves_the_whole_sweep(config):
     twice = over_mesh(double, layout, (mesh.MEMBER,), mesh.MEMBER)
     result = layout.join(twice(layout.split(mesh.put(layout.mesh, mesh.MEMBER, np.arange(4, dtype=np.float32)))))
     assert len(traces) == 1 and result.tolist() == [0, 2, 4, 6]
-    assert twice.one_slot(jnp.ones(1)).tolist() == [2] and "multiply" in twice.lower(jnp.ones(1)).as_text() and twice.slots == 4
+    assert twice.one_slot(jnp.ones(1)).tolist() == [2] and "multiply" in twice.lower(jnp.ones(1)).as_text()
+    assert twice.slots == 4
     assert over_mesh(lambda x, y: x if y is None else y, layout, (mesh.MEMBER, mesh.MEMBER), mesh.MEMBER)(
         layout.split(np.arange(4, dtype=np.float32)), None)[2].tolist() == [2]
 
 
 def test_batch_norm_per_device_is_that_of_as_many_parts(config):
-    """Each shard normalises by its own examples, and the running statistics are the shards' mean: the same on two devices as in two
-    parts on one; and not what synchronised statistics give."""
+    """Each shard normalises by its own examples, and the running statistics are the shards' mean: the same on two
+    devices as in two parts on one; and not what synchronised statistics give."""
     config.model = dict(name="resnet", blocks=1, widths=(4,), stem=4)
     config.sweep.update(alpha=(0.1,), seed=(0,))
     config.batch_norm = "per_device"

@@ -1,4 +1,6 @@
-"""Students with their teachers: on any mesh, augmented or not, from a run or a file; stopped and resumed; and what is refused."""
+"""Students with their teachers: on any mesh, augmented or not, from a run or a file; stopped and resumed; and what is
+refused."""
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -16,14 +18,15 @@ from ls_jax.devices import mesh
 from ls_jax.devices.layout import Layout, over_mesh
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
-from ls_jax.studies.common import records as results
-from ls_jax.training import loop as train
-from ls_jax.training import students, sweep, teachers
+from ls_jax.studies.common.records import read, select
+from ls_jax.training import loop, students, sweep, teachers
 from ls_jax.workdir import checkpoint, log
 from tests.runs import ROOT, environment, finish, same_states, wait_for_step
 
-COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_distill.py:smoke", "--mode=train", "--config.steps=200",
-           "--config.checkpoint.every=7", "--config.distill.teachers.mlp.steps=200", "--config.distill.teachers.mlp.checkpoint.every=7",
+COMMAND = [sys.executable, "-m", "ls_jax.main", "--config=configs/digits_distill.py:smoke", "--mode=train",
+           "--config.steps=200",
+           "--config.checkpoint.every=7", "--config.distill.teachers.mlp.steps=200",
+           "--config.distill.teachers.mlp.checkpoint.every=7",
            "--config.distill.teachers.mlp.sweep.alpha=(0.0,0.3)", "--config.distill.students.baseline.alpha=(0.0,)",
            "--config.data.augment=shift"]  # so that the teachers are asked
 
@@ -62,15 +65,15 @@ def run_steps(config, count=3, member=1, shards=1, **fields):
     config = config.copy_and_resolve_references()
     config.update(fields)
     config.mesh.update(member=member, data=shards)
-    run = train.setup(config, data.load(config.data))
+    run = loop.setup(config, data.load(config.data))
     teaching = teachers.load(config, run.dataset, run.layout, None) if config.distill else teachers.Teaching()
-    run = train.dataclasses.replace(run, teaching=teaching)
-    step, _ = train.training_programs(run)
+    run = dataclasses.replace(run, teaching=teaching)
+    step, _ = loop.training_programs(run)
     states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(run.dataset.splits["train"], run.layout.mesh)
     for i in range(count):
-        ids = train.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper["seed"], i, 1))
-        states = step(states, run.hypers(), ids, arrays, teaching.answers(run.hypers(), ids, arrays, i))
+        ids = loop.place_ids(run.layout, order.block(run.examples, config.batch_size, run.hyper["seed"], i, 1))
+        states = step(states, run.hypers(), ids, arrays, teaching.online_logits(run.hypers(), ids, arrays, i))
     return mesh.fetch(run.layout.join(states)), run
 
 
@@ -79,23 +82,26 @@ def assert_close(a, b, **tolerance):
 
 
 def test_asked_and_kept_teachers_agree(tiny, trained, monkeypatch):
-    """Two ways to the same logits where nothing is augmented; and students without a teacher train as a plain run, bit for bit."""
+    """Two ways to the same logits where nothing is augmented; and students without a teacher train as a plain run, bit
+    for bit."""
     config = a_config(tiny, str(trained))
     kept, run = run_steps(config)
-    assert run.teaching.ask is None and run.teaching.kept.shape == (4, 1297, 10)
+    assert run.teaching.online is None and run.teaching.precomputed.shape == (4, 1297, 10)
     plain = config.copy_and_resolve_references()
     plain.distill = None
     plain.sweep.alpha = (0.2,)
     alone, _ = run_steps(plain)
     monkeypatch.setattr(students, "online", lambda config: True)
     asked, run = run_steps(config)
-    assert run.teaching.ask is not None and run.layout.strategy == "unroll"
+    assert run.teaching.online is not None and run.layout.strategy == "unroll"
     assert_close(asked.params, kept.params, atol=1e-6)
     for together in (kept, asked):
         for m in range(2):  # the students "alone", of seeds 0 and 1
             one, other = sweep.take(together, m), sweep.take(alone, m)
             jax.tree.map(np.testing.assert_array_equal, (one.params, one.opt), (other.params, other.opt))
-            assert_close(one.sums, other.sums, rtol=1e-6)  # the logged sum's terms may be added in another order
+            assert one.sums.agreed == 0 and other.sums.agreed is None
+            of_both = (dataclasses.replace(each.sums, agreed=None) for each in (one, other))
+            assert_close(*of_both, rtol=1e-6)  # the logged sum's terms may be added in another order
 
 
 @pytest.mark.parametrize("member, shards", [(2, 2), (3, 1), (1, 4)])
@@ -106,7 +112,8 @@ def test_meshes_agree_on_augmented_images(tiny, trained, member, shards):
     other, _ = run_steps(config, member=member, shards=shards)
     assert_close(other.sums, reference.sums, rtol=1e-5)
     assert_close(other.params, reference.params, atol=2e-6)
-    assert not np.allclose(reference.params["head"]["kernel"][2], reference.params["head"]["kernel"][4])  # another teacher
+    # another teacher
+    assert not np.allclose(reference.params["head"]["kernel"][2], reference.params["head"]["kernel"][4])
 
 
 def test_students_of_one_teacher_pay_for_one_forward_pass(tiny, trained):
@@ -115,14 +122,15 @@ def test_students_of_one_teacher_pay_for_one_forward_pass(tiny, trained):
     config.distill.students.taught.temperature = (1.0, 2.0, 4.0)
     _, run = run_steps(config, count=1)
     calls = []
-    ask = run.teaching.ask
+    ask = run.teaching.online
     ask._programs = {name: lambda *arguments, program=program: calls.append(name) or program(*arguments)
                      for name, program in ask._programs.items()}
-    ids = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper["seed"], 0, 1))
+    ids = loop.place_ids(run.layout, order.block(run.examples, 16, run.hyper["seed"], 0, 1))
     answers = ask(run.hypers(), ids, memory.place(run.dataset.splits["train"], run.layout.mesh), 0)
     assert len(answers) == run.layout.slots == 14 and len(calls) == len(students.roster(config)) == 4
-    assert answers[2] is answers[4] is answers[6] and not np.any(answers[0])  # seed 0 at three temperatures; a student alone
-    two = train.place_ids(run.layout, order.block(run.examples, 16, run.hyper["seed"], 0, 2))
+    # seed 0 at three temperatures; a student alone
+    assert answers[2] is answers[4] is answers[6] and not np.any(answers[0])
+    two = loop.place_ids(run.layout, order.block(run.examples, 16, run.hyper["seed"], 0, 2))
     both = ask(run.hypers(), two, memory.place(run.dataset.splits["train"], run.layout.mesh), 0)
     np.testing.assert_allclose(both[2][:, 0], answers[2][:, 0], atol=1e-5)  # several steps in one call
     assert not np.allclose(both[2][:, 1], both[2][:, 0])
@@ -133,7 +141,7 @@ def test_a_file_of_logits_teaches_as_the_network_that_gave_it(tiny, trained, tmp
     config.distill.students.taught.update(teacher_alpha=(0.0,), seed=(0,))
     config.distill.students.alone.seed = (0,)
     by_network, run = run_steps(config)
-    np.savez(tmp_path / "logits.npz", logits=np.asarray(run.teaching.kept[0]))
+    np.savez(tmp_path / "logits.npz", logits=np.asarray(run.teaching.precomputed[0]))
     config.distill.teachers.net = f"{tmp_path}/logits.npz"
     by_file, _ = run_steps(config)
     jax.tree.map(np.testing.assert_array_equal, by_file, by_network)
@@ -174,16 +182,18 @@ def test_measure_leaves_the_records_and_run_adds_the_reports(tiny, tmp_path, cap
     tiny.sweep.seed = (0, 1)
     config = a_config(tiny, tiny)
     records = experiment.measure(config, tmp_path)
-    assert records == results.read(tmp_path) and results.select(records, study="distillation")
+    assert records == read(tmp_path) and select(records, study="distillation")
     assert not list(tmp_path.rglob("report.html")) and "claim" not in capsys.readouterr().out
     experiment.run(config, tmp_path)
-    assert results.read(tmp_path) == records and len(list(tmp_path.rglob("report.html"))) == 2
+    assert read(tmp_path) == records and len(list(tmp_path.rglob("report.html"))) == 2
 
 
 def test_logits_of_another_shape_are_refused(tiny, tmp_path):
     for shape in ((1297, 7), (1000, 10)):
         np.savez(tmp_path / "logits.npz", logits=np.zeros(shape))
-        with pytest.raises(UserError, match=rf"holds logits of shape \[{shape[0]}, {shape[1]}\]: \[1297, 10\] finite ones are needed"):
+        with pytest.raises(UserError,
+                           match=rf"holds logits of shape \[{shape[0]}, {shape[1]}\]: \[1297, 10\] finite ones are "
+                                 r"needed"):
             experiment.train(a_config(tiny, f"{tmp_path}/logits.npz"), tmp_path / "run")
 
 
@@ -198,8 +208,10 @@ def probabilities(dtype):
     (np.log(probabilities(float)).astype(complex), "holds logits of dtype complex128: float32 is due"),
     (np.zeros((1297, 10), int), "holds logits of dtype int64"),
     (np.zeros((1297, 10), object), "holds Python objects"),
-    (np.where(np.arange(12970).reshape(1297, 10) == 57, np.nan, 0.0), r"logits\[5, 7\] is nan: every number must be finite"),
-    (np.where(np.arange(12970).reshape(1297, 10) == 57, 1e39, 0.0), r"logits\[5, 7\] is 1e\+39: every number must be finite and at most"),
+    (np.where(np.arange(12970).reshape(1297, 10) == 57, np.nan, 0.0),
+     r"logits\[5, 7\] is nan: every number must be finite"),
+    (np.where(np.arange(12970).reshape(1297, 10) == 57, 1e39, 0.0),
+     r"logits\[5, 7\] is 1e\+39: every number must be finite and at most"),
     (np.asarray(1.0), r"holds logits of shape \[\]"),
 ])
 def test_what_are_no_logits_is_refused(tiny, tmp_path, logits, message):
@@ -237,10 +249,13 @@ def test_a_network_that_does_not_fit_is_refused(tiny, trained, tmp_path):
     whole = data.load(config.data)
     layout = Layout(mesh.make(1, 1, 6, 16), 6, "unroll")
     fewer = data.Dataset("digits", whole.class_names[:7], whole.splits)
-    with pytest.raises(UserError, match=r"'net' does not fit the students' data, 8x8x1 images of 7 classes: its .*head/bias is \(10,\)"):
+    with pytest.raises(UserError,
+                       match=r"'net' does not fit the students' data, 8x8x1 images of 7 classes: its .*head/bias is "
+                             r"\(10,\)"):
         teachers.load(config, fewer, layout, tmp_path)
     cropped = {name: data.Split(split.images[:, :6], split.labels) for name, split in whole.splits.items()}
-    with pytest.raises(UserError, match=r"6x8x1 images of 10 classes: its .*dense1/kernel is \(64, 16\), and \(48, 16\) is needed"):
+    unfit = r"6x8x1 images of 10 classes: its .*dense1/kernel is \(64, 16\), and \(48, 16\) is needed"
+    with pytest.raises(UserError, match=unfit):
         teachers.load(config, data.Dataset("digits", whole.class_names, cropped), layout, tmp_path)
     longer = tmp_path / "longer"
     shutil.copytree(trained, longer)
@@ -255,13 +270,14 @@ def test_a_diverged_teacher_cannot_teach(tiny, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.Checkpoints, "load", lambda *arguments: (
         lambda step, state, more: (step, state | {"diverged": np.array([-1, 3, -1, -1])}, more))(*load(*arguments)))
     config = a_config(tiny, str(trained))
-    run = train.setup(config, data.load(config.data))
+    run = loop.setup(config, data.load(config.data))
     with pytest.raises(UserError, match="teacher 'net' with α=0, seed 1 diverged at step 3 and cannot teach"):
         teachers.load(config, run.dataset, run.layout, tmp_path)
 
 
 def test_both_stages_resume_after_kill(tmp_path):
-    """Kill -9 while the teachers train, and while the students do: the third start ends as a run that was never killed."""
+    """Kill -9 while the teachers train, and while the students do: the third start ends as a run that was never
+    killed."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for workdir in (killed / "teachers" / "mlp", killed):
         process = start(killed)

@@ -1,4 +1,5 @@
-"""The step, the data on the devices and the evaluation for packed text: what counts is every token that is no padding."""
+"""The step, the data on the devices and the evaluation for packed text: what counts is every token that is no
+padding."""
 import dataclasses
 
 import jax
@@ -14,10 +15,10 @@ from ls_jax.devices import mesh
 from ls_jax.devices.layout import over_mesh
 from ls_jax.models import Output
 from ls_jax.studies import accuracy
-from ls_jax.training import evaluate, step, sweep
-from ls_jax.training import loop as train
+from ls_jax.training import evaluate, loop, step, sweep
 
-HYPER = {"alpha": jnp.float32(0.1), "seed": jnp.int32(3), "learning_rate": jnp.float32(0.1), "weight_decay": jnp.float32(0.0)}
+HYPER = {"alpha": jnp.float32(0.1), "seed": jnp.int32(3), "learning_rate": jnp.float32(0.1),
+         "weight_decay": jnp.float32(0.0)}
 VOCABULARY, LENGTH = 7, 6
 
 
@@ -58,7 +59,8 @@ def tiny(tiny, monkeypatch):
 
 @pytest.fixture
 def dataset():
-    return data.Dataset("text", tuple(map(str, range(VOCABULARY))), {"train": split_of(32), "test": split_of(19, seed=1)})
+    return data.Dataset("text", tuple(map(str, range(VOCABULARY))),
+                        {"train": split_of(32), "test": split_of(19, seed=1)})
 
 
 def batch_of(split, ids):
@@ -66,7 +68,7 @@ def batch_of(split, ids):
 
 
 def test_one_step_descends_the_mean_over_tokens_that_are_no_padding(tiny, dataset):
-    steps = step.build(tiny, VOCABULARY, None, axis_name=None)
+    steps = step.build_step(tiny, VOCABULARY, None, axis_name=None)
     state, batch = steps.init(HYPER), batch_of(dataset.splits["train"], range(8))
     mask = np.asarray(batch.inputs.target_segments) > 0
 
@@ -84,7 +86,7 @@ def test_one_step_descends_the_mean_over_tokens_that_are_no_padding(tiny, datase
 
 
 def test_what_stands_at_padding_changes_nothing(tiny, dataset):
-    steps = step.build(tiny, VOCABULARY, None, axis_name=None)
+    steps = step.build_step(tiny, VOCABULARY, None, axis_name=None)
     state, batch = steps.init(HYPER), batch_of(dataset.splits["train"], range(8))
     padding = batch.inputs.target_segments == 0
     other = batch._replace(labels=jnp.where(padding, 5, batch.labels),
@@ -94,13 +96,13 @@ def test_what_stands_at_padding_changes_nothing(tiny, dataset):
 
 
 def trained(config, dataset, steps=3):
-    run = train.setup(config, dataset)
+    run = loop.setup(config, dataset)
     states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(run.hypers())
     arrays = memory.place(dataset.splits["train"], run.layout.mesh)
-    program, _ = train.training_programs(run)
+    program, _ = loop.training_programs(run)
     ids = order.block(run.examples, run.batch, run.hyper["seed"], 0, steps)
     for at in range(steps):
-        states = program(states, run.hypers(), train.place_ids(run.layout, ids[:, at:at + 1]), arrays)
+        states = program(states, run.hypers(), loop.place_ids(run.layout, ids[:, at:at + 1]), arrays)
     return run, states
 
 

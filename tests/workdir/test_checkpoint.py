@@ -192,10 +192,13 @@ DAMAGES = {
     "empty": (lambda path: [shutil.rmtree(path), path.mkdir()], "metadata cannot be read"),
     "another format": (lambda path: edit_metadata(path, format=99), "it has format 99, and .* reads format 1"),
     "altered metadata": (lambda path: edit_metadata(path, metadata={"name": "other"}), "metadata was altered"),
-    "nested deeper than Python reads": (lambda path: write_metadata(path, b"[" * 100_000 + b"]" * 100_000), "metadata cannot be read: Rec"),
-    "a format nested as deep as it reads": (lambda path: write_metadata(path, b'{"format":' + b"[" * 400 + b"]" * 400 + b"}"),
+    "nested deeper than Python reads": (lambda path: write_metadata(path, b"[" * 100_000 + b"]" * 100_000),
+                                        "metadata cannot be read: Rec"),
+    "a format nested as deep as it reads": (lambda path: write_metadata(path,
+                                                                        b'{"format":' + b"[" * 400 + b"]" * 400 + b"}"),
                                             r"it has format \[\[.{0,40}\]\], and"),
-    "a number of 5,000 digits": (lambda path: write_metadata(path, b'{"format":' + b"9" * 5000 + b"}"), "metadata cannot be read: ValueE"),
+    "a number of 5,000 digits": (lambda path: write_metadata(path, b'{"format":' + b"9" * 5000 + b"}"),
+                                 "metadata cannot be read: ValueE"),
     "not UTF-8": (lambda path: write_metadata(path, b'{"format": "\xe9"}'), "metadata cannot be read: Unicode"),
     "not JSON": (lambda path: (path / "metadata" / "metadata").write_bytes(b"\xff{"), "metadata cannot be read"),
 }
@@ -276,7 +279,8 @@ def test_a_temporary_directory_is_no_checkpoint(run: Any) -> None:
 
 @pytest.mark.parametrize("change, message", [
     (lambda s: dataclasses.replace(s, step=s.step[:2]), r"step is int32\[4\] there and int32\[2\] here"),
-    (lambda s: dataclasses.replace(s, step=s.step.astype(np.float32)), r"step is int32\[4\] there and float32\[4\] here"),
+    (lambda s: dataclasses.replace(s, step=s.step.astype(np.float32)),
+     r"step is int32\[4\] there and float32\[4\] here"),
     (lambda s: dataclasses.replace(s, stats={"mean": s.step}), r"stats/mean is absent there and int32\[4\] here"),
     (lambda s: dataclasses.replace(s, step=None), r"step is int32\[4\] there and absent here"),
     (lambda s: dataclasses.replace(s, params=s.params | {"head": {"bias": np.ones((4, 3), np.float32)}}),
@@ -373,7 +377,8 @@ def test_a_full_disk_or_a_kill_while_saving(tmp_path: pathlib.Path) -> None:
     for name, process in processes.items():
         output, errors = process.communicate(timeout=120)
         directory = tmp_path / name / "checkpoints"
-        full = (f"cannot write checkpoint 20 in {directory}: File too large; make room or choose another --workdir, and run "
+        full = (f"cannot write checkpoint 20 in {directory}: File too large; make room or choose another --workdir, "
+                "and run "
                 "again, to resume from step 10\n")
         assert (output, errors, process.returncode) == (("", "", 0) if name == "killed" else ("", full, 1))
         with Checkpoints(tmp_path / name, keep=1) as checkpoints:
@@ -399,7 +404,8 @@ from ls_jax.workdir.checkpoint import Checkpoints
 mesh = Mesh(np.asarray(jax.devices()).reshape(2, 2), ("member", "data"), axis_types=(AxisType.Auto,) * 2)
 w = np.arange(48, dtype=np.float32).reshape(4, 2, 6)
 put = lambda x, spec: jax.make_array_from_callback(x.shape, NamedSharding(mesh, spec), lambda index: x[index])
-state = {"member": put(w, P("member")), "both": put(w, P("member", "data")), "all": put(w, P()), "empty": put(w[:, :0], P())}
+state = {"member": put(w, P("member")), "both": put(w, P("member", "data")), "all": put(w, P()),
+         "empty": put(w[:, :0], P())}
 with Checkpoints(workdir) as checkpoints:
     for step in (1, 2, 3):
         checkpoints.save(step, state, {"step": step})
@@ -434,6 +440,7 @@ def test_two_processes_save_and_one_restores(tmp_path: pathlib.Path) -> None:
     w = np.arange(48, dtype=np.float32).reshape(4, 2, 6)
     target = jax.ShapeDtypeStruct(w.shape, w.dtype, sharding=NamedSharding(mesh(4, 2), P("member", "data")))
     empty = jax.ShapeDtypeStruct((4, 0, 6), w.dtype, sharding=target.sharding)
-    step, state, _ = Checkpoints(tmp_path).restore_latest({"member": target, "both": target, "all": target, "empty": empty})
+    step, state, _ = Checkpoints(tmp_path).restore_latest({"member": target, "both": target, "all": target,
+                                                           "empty": empty})
     assert step == 2
     assert_same(state, {"member": w, "both": w, "all": w, "empty": w[:, :0]})

@@ -28,7 +28,8 @@ def test_parts_of_another_kind_are_refused(tmp_path):
         files.read_json(tmp_path / "a.json", list, "", parts=dict)
 
 
-@pytest.mark.parametrize("content", [*DAMAGED.values(), b'{"sessions": 1}', b'{"sessions": [1]}', b'{"sessions": [{}]}'])
+@pytest.mark.parametrize("content", [*DAMAGED.values(), b'{"sessions": 1}', b'{"sessions": [1]}',
+                                     b'{"sessions": [{}]}'])
 def test_a_damaged_manifest_has_no_sessions(tmp_path, content):
     (tmp_path / "manifest.json").write_bytes(content)
     with manifest.manifest(tmp_path, {}):
@@ -38,7 +39,8 @@ def test_a_damaged_manifest_has_no_sessions(tmp_path, content):
 
 
 def test_lines_that_are_no_rows_are_left_out(tmp_path):
-    lines = [b'{"step": 1}', b"null", b"[1]", b"{", b'{"step": null}', b'{"step": "a"}', b"\xff", DEEP.encode(), b'{"step": 2}']
+    lines = [b'{"step": 1}', b"null", b"[1]", b"{", b'{"step": null}', b'{"step": "a"}', b"\xff", DEEP.encode(),
+             b'{"step": 2}']
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     assert log.read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
     log.Metrics(tmp_path).truncate_after(1)
@@ -48,7 +50,8 @@ def test_lines_that_are_no_rows_are_left_out(tmp_path):
 def test_run_study_and_report_name_the_damaged_file_and_the_fix(tiny, tmp_path):
     experiment.run(tiny, tmp_path)
     for name, fix, modes in (
-            ("config.json", "remove it", (lambda: experiment.run(tiny, tmp_path), lambda: experiment.study(tiny, tmp_path),
+            ("config.json", "remove it", (lambda: experiment.run(tiny, tmp_path),
+                                          lambda: experiment.study(tiny, tmp_path),
                                           lambda: report.write(tmp_path))),
             ("results.json", "--mode=study", (lambda: report.write(tmp_path),))):
         before = (tmp_path / name).read_bytes()

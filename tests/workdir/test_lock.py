@@ -1,4 +1,5 @@
-"""A workdir belongs to one run at a time: what the second is told, and that a lock never outlives its holder, nor refuses it."""
+"""A workdir belongs to one run at a time: what the second is told, and that a lock never outlives its holder, nor
+refuses it."""
 import errno
 import functools
 import json
@@ -20,7 +21,8 @@ from ls_jax.workdir import lock, log
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOLD = "import sys, time; from ls_jax.workdir import lock\nwith lock.held(*sys.argv[1:]): print('held', flush=True); {}"
-NAMED = r"is in use by process {} on {} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\S+: wait for it to end, stop it, or choose another --workdir"
+NAMED = (r"is in use by process {} on {} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\S+: "
+         r"wait for it to end, stop it, or choose another --workdir")
 
 
 def environment():
@@ -33,7 +35,8 @@ def holder():
     started = []
 
     def start(*workdirs, then="time.sleep(600)"):
-        process = subprocess.Popen([sys.executable, "-c", HOLD.format(then), *map(str, workdirs)], env=environment(), text=True,
+        process = subprocess.Popen([sys.executable, "-c", HOLD.format(then), *map(str, workdirs)], env=environment(),
+                                   text=True,
                                    stdout=subprocess.PIPE)
         started.append(process)
         assert process.stdout.readline() == "held\n"
@@ -58,7 +61,8 @@ def test_the_second_is_told_who_holds_it_until_that_one_dies(holder, tmp_path):
 
 def test_a_child_does_not_keep_it(holder, tmp_path):
     """Neither a forked process, whose files are its parent's, nor a started one."""
-    process = holder(tmp_path, then="import os, subprocess; print(os.fork() or subprocess.Popen(['sleep', '60']).pid, flush=True); "
+    process = holder(tmp_path, then="import os, subprocess; print(os.fork() or subprocess.Popen(['sleep', '60']).pid, "
+                                    "flush=True); "
                                     "time.sleep(60)")
     children = [int(process.stdout.readline()) for _ in range(2)]
     process.kill()
@@ -73,12 +77,15 @@ def test_a_child_does_not_keep_it(holder, tmp_path):
 
 def test_blocks_nest_and_follow_each_other(tmp_path, holder):
     for _ in range(2):
-        with lock.held(tmp_path), lock.held(tmp_path, tmp_path / "teachers" / "hard"), lock.held(tmp_path / "." / "teachers" / "hard"):
+        with lock.held(tmp_path), lock.held(tmp_path,
+                                            tmp_path / "teachers" / "hard"), lock.held(tmp_path / "."
+                                                                                       / "teachers" / "hard"):
             pass
         with pytest.raises(ValueError, match="mine"), lock.held(tmp_path):
             raise ValueError("mine")
     other = holder(tmp_path / "second")
-    with pytest.raises(UserError, match=f"second is in use by process {other.pid}"), lock.held(tmp_path, tmp_path / "second"):
+    with pytest.raises(UserError,
+                       match=f"second is in use by process {other.pid}"), lock.held(tmp_path, tmp_path / "second"):
         pass
     holder(tmp_path)  # which the refused one had, and gave back
 
@@ -105,9 +112,11 @@ def test_every_mode_that_writes_asks_for_it(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "_locked", refuse)
     monkeypatch.setattr(import_timm.configs, "load", lambda *_: tiny)
     tiny.sweep.alpha = (0.0,)
-    modes = [functools.partial(mode, tiny, tmp_path) for mode in (experiment.run, experiment.measure, experiment.train, experiment.study)]
+    modes = [functools.partial(mode, tiny, tmp_path)
+             for mode in (experiment.run, experiment.measure, experiment.train, experiment.study)]
     for mode in (*modes, lambda: experiment.report([tmp_path]), lambda: report.write([tmp_path]),
-                 lambda: analyze.run(tmp_path / "a.npz", tmp_path), lambda: analyze.measure(tmp_path / "a.npz", tmp_path),
+                 lambda: analyze.run(tmp_path / "a.npz", tmp_path),
+                 lambda: analyze.measure(tmp_path / "a.npz", tmp_path),
                  lambda: reproduce.run(tmp_path, "smoke", None), lambda: import_timm.run(["a.safetensors"], tmp_path)):
         with pytest.raises(UserError, match=f"{tmp_path.name} is in use"):
             mode()
@@ -115,8 +124,10 @@ def test_every_mode_that_writes_asks_for_it(tiny, tmp_path, monkeypatch):
 
 
 def command(workdir, *more):
-    return subprocess.Popen([sys.executable, "-m", "ls_jax", "--config=configs/digits_mlp.py:smoke", "--mode=train", f"--workdir={workdir}",
-                             "--config.log.tensorboard=False", "--config.batch_size=8", "--config.log.every=10", *more], cwd=ROOT,
+    return subprocess.Popen([sys.executable, "-m", "ls_jax", "--config=configs/digits_mlp.py:smoke", "--mode=train",
+                             f"--workdir={workdir}",
+                             "--config.log.tensorboard=False", "--config.batch_size=8", "--config.log.every=10", *more],
+                            cwd=ROOT,
                             env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -126,7 +137,8 @@ def test_a_second_run_in_the_workdir_changes_nothing(tmp_path):
         while not log.read_metrics(tmp_path):
             assert first.poll() is None
             time.sleep(0.05)
-        files = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in ("config.json", "manifest.json", lock.FILE)}
+        files = {path.name: path.read_bytes() for path in tmp_path.iterdir()
+                 if path.name in ("config.json", "manifest.json", lock.FILE)}
         second = command(tmp_path, "--config.steps=2000000")
         _, told = second.communicate(timeout=120)
         assert second.returncode == 2 and told.count("\n") == 1 and re.search(NAMED.format(first.pid, ".*"), told), told
@@ -147,5 +159,6 @@ def test_a_refusal_ends_all_processes_of_a_run(tmp_path, holder):
     runs = [command(tmp_path, f"--coordinator=localhost:{port}", "--processes=2", f"--process={i}") for i in (0, 1)]
     told = [run.communicate(timeout=240)[1].splitlines()[-1] for run in runs]
     assert [run.returncode for run in runs] == [2, 2]
-    assert f"is in use by process {other.pid}" in told[0] and f"process 0 cannot have {tmp_path}: its own log says why" in told[1]
+    assert f"is in use by process {other.pid}" in told[0]
+    assert f"process 0 cannot lock {tmp_path}: see its own log" in told[1]
     assert not (tmp_path / "config.json").exists()

@@ -25,7 +25,8 @@ def strict(line: str) -> Any:
 
 def test_metrics_lines_are_strict_json_and_on_the_disk_at_once(tmp_path: pathlib.Path) -> None:
     metrics = log.Metrics(tmp_path)
-    metrics.write([{"step": np.int32(5), "loss": np.float32(0.5), "bad": float("nan"), "list": (jnp.float32(jnp.inf), 2)},
+    metrics.write([{"step": np.int32(5), "loss": np.float32(0.5), "bad": float("nan"),
+                    "list": (jnp.float32(jnp.inf), 2)},
                    {"step": 6, "array": np.array([1.0, -np.inf]), "flag": np.True_, "path": tmp_path, "none": None}])
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [strict(line) for line in lines] == [
@@ -101,10 +102,14 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
+def masked(data: bytes) -> int:
+    """The checksum as the TFRecord framing has it."""
+    return ((crc32c(data) >> 15 | crc32c(data) << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
 def events(directory: pathlib.Path) -> list[Any]:
     """The events of a run, as TensorBoard reads them: files by name, records in TFRecord framing."""
     from tensorboardX.proto.event_pb2 import Event
-    masked = lambda data: ((crc32c(data) >> 15 | crc32c(data) << 17) + 0xA282EAD8) & 0xFFFFFFFF
     found = []
     for path in sorted(directory.iterdir()):
         assert ".tfevents." in path.name
@@ -139,7 +144,8 @@ def test_tensorboard_events(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("resumed_from, left", [(20, [(10, 1.0), (20, 1.0)]), (0, [])])
-def test_tensorboard_drops_what_a_resumed_run_repeats(tmp_path: pathlib.Path, resumed_from: int, left: list[Any]) -> None:
+def test_tensorboard_drops_what_a_resumed_run_repeats(tmp_path: pathlib.Path, resumed_from: int,
+                                                      left: list[Any]) -> None:
     from tensorboardX.proto.event_pb2 import SessionLog
     first, second = log.TensorBoard(tmp_path), log.TensorBoard(tmp_path, first_step=resumed_from)
     for step in (10, 20, 30):
@@ -161,74 +167,115 @@ def test_run_names() -> None:
     assert log.run_names(members[1:]) == ["alpha=0.1,seed=3"]
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """tqdm's clock; `clock.now` sets it, in seconds."""
+    clock = types.SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("tqdm.std.time", lambda: clock.now)
+    return clock
 
-    def __call__(self) -> float:
-        return self.now
 
-
-def advance(progress: Progress, clock: Clock, steps: range, seconds: float) -> None:
+def advance(progress: Progress, clock: Any, steps: range, seconds: float) -> None:
     for step in steps:
         clock.now += seconds
-        progress.update(step)
+        progress.reach(step)
 
 
-def test_progress_lines() -> None:
-    clock, stream = Clock(), io.StringIO()
-    progress = Progress(5000, images_per_step=128, stream=stream, clock=clock)
+def test_progress_lines(clock: Any) -> None:
+    stream = io.StringIO()
+    progress = Progress(5000, per_step=128, stream=stream)
     clock.now += 60  # compilation
-    progress.update(1)
-    assert stream.getvalue() == "step 1/5000  0%\n"
-    progress.show("loss", 0.12345)
+    assert stream.getvalue() == ""
+    progress.reach(1)
+    assert stream.getvalue() == "step 1/5000  0%  ? steps/s  ? images/s  ETA ?\n"
+    progress.show({"loss": 0.12345})
+    progress.show({"test accuracy": 0.9876})
     advance(progress, clock, range(2, 1202), 1 / 256)
     assert len(stream.getvalue().splitlines()) == 1  # 5 s have passed
     advance(progress, clock, range(1202, 2562), 1 / 256)
     assert stream.getvalue().splitlines()[1:] == [
-        "step 2561/5000  51%  256 steps/s  32,768 images/s  ETA 0:10  loss 0.1235"]
+        "step 2561/5000  51%  256.00 steps/s  32,768 images/s  ETA 00:09, loss=0.123, test accuracy=0.988"]
+    progress.reach(5000)
     progress.close()
-    assert len(stream.getvalue().splitlines()) == 2
-    progress.update(5000)
-    progress.close()
-    assert stream.getvalue().splitlines()[2].startswith("step 5000/5000  100%") and "ETA 0:00" in stream.getvalue()
+    assert stream.getvalue().splitlines()[2].startswith("step 5000/5000  100%") and "ETA 00:00" in stream.getvalue()
+    assert len(stream.getvalue().splitlines()) == 3
 
 
-def test_progress_rate_is_recent_and_survives_a_resume() -> None:
-    clock, stream = Clock(), io.StringIO()
-    progress = Progress(10_000, images_per_step=10, initial=9000, stream=stream, clock=clock, seconds=0)
+def test_the_last_step_is_shown_once(clock: Any) -> None:
+    stream = io.StringIO()
+    progress = Progress(5000, per_step=128, stream=stream)
+    progress.reach(1)
+    clock.now += 20
+    progress.reach(5000)
+    shown = stream.getvalue()
+    progress.close()
+    assert stream.getvalue() == shown and shown.count("step 5000/5000") == 1
+
+
+def test_progress_rate_is_recent_and_survives_a_resume(clock: Any) -> None:
+    stream = io.StringIO()
+    progress = Progress(10_000, per_step=10, initial=9000, stream=stream, seconds=0)
     advance(progress, clock, range(9001, 9011), 10.0)
-    assert stream.getvalue().splitlines()[-1] == "step 9010/10000  90%  0.1 steps/s  1 images/s  ETA 2:45:00"
+    assert stream.getvalue().splitlines()[-1] == "step 9010/10000  90%   0.10 steps/s  1 images/s  ETA 2:45:00"
     advance(progress, clock, range(9011, 9212), 0.5)  # faster from here on: the slow steps are forgotten
-    assert stream.getvalue().splitlines()[-1] == "step 9211/10000  92%  2 steps/s  20 images/s  ETA 6:34"
+    assert stream.getvalue().splitlines()[-1] == "step 9211/10000  92%   2.00 steps/s  20 images/s  ETA 06:34"
 
 
-def test_progress_bar_on_a_terminal() -> None:
-    clock, stream = Clock(), io.StringIO()
+def test_progress_bar_on_a_terminal(clock: Any) -> None:
+    stream = io.StringIO()
     stream.isatty = lambda: True  # type: ignore[method-assign]
-    progress = Progress(100, images_per_step=10, stream=stream, clock=clock)
-    progress.show("loss", 2.0)
+    progress = Progress(100, per_step=10, stream=stream)
+    progress.show({"loss": 2.0})
     advance(progress, clock, range(1, 101), 0.5)
     progress.close()
     shown = re.split("[\r\n]", stream.getvalue())
-    assert "step 51/100  51%  2 steps/s  20 images/s  ETA 0:24  loss 2" in next(line for line in shown if "51/100" in line)
-    assert stream.getvalue().endswith("\n")
+    line = next(line for line in shown if "51/100" in line)
+    assert re.search(r"\|[#\d ]+\| step 51/100  51%   2.00 steps/s  20 images/s  ETA 00:24, loss=2", line)
+    assert "step 100/100" in shown[-2] and stream.getvalue().endswith("\n")
 
 
 def test_progress_of_another_process_is_silent() -> None:
     stream = io.StringIO()
     progress = Progress(10, 1, primary=False, stream=stream)
-    progress.update(10)
+    progress.show({"loss": 1.0})
+    progress.reach(10)
     progress.close()
     assert stream.getvalue() == ""
+
+
+class Pipe(io.StringIO):
+    """A stream that nobody reads from some time on."""
+    broken, refused = False, 0
+
+    def write(self, text: str) -> int:
+        if not self.broken:
+            return super().write(text)
+        self.refused += 1
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_that_nobody_reads_is_given_up(clock: Any, terminal: bool) -> None:
+    stream = Pipe()
+    stream.isatty = lambda: terminal  # type: ignore[method-assign]
+    progress = Progress(100, 1, stream=stream)
+    progress.reach(1)
+    assert "step 1/100" in stream.getvalue()
+    stream.broken = True
+    advance(progress, clock, range(2, 100), 20.0)
+    progress.close()
+    assert stream.refused == 1
 
 
 def test_logs_of_a_run(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
     members = [{"alpha": alpha, "seed": 0, "learning_rate": 0.1, "weight_decay": 0.0} for alpha in (0.0, 0.1)]
     run = types.SimpleNamespace(rows=members, seen=(8, "images"), config=types.SimpleNamespace(
         steps=20, batch_size=8, log=types.SimpleNamespace(tensorboard=True)))
-    rows = lambda step, split: [{"step": step, "member": m, **member, "split": split, "loss": step + m / 2, "accuracy": 0.5}
-                                for m, member in enumerate(members)]
+
+    def rows(step: int, split: str) -> list[dict[str, Any]]:
+        return [{"step": step, "member": m, **member, "split": split, "loss": step + m / 2, "accuracy": 0.5}
+                for m, member in enumerate(members)]
+
     with log.Logs(tmp_path, run) as logs:
         for step in (10, 20):
             logs.progress(step)

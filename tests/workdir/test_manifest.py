@@ -29,7 +29,8 @@ def test_a_session(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert session["config"] == {"steps": 5, "alpha": [0.0, None]} and session["mesh"] == {"member": 2, "data": 4}
     assert session["start"].endswith("+00:00")
     assert session["versions"]["jax"] == jax.__version__ and session["versions"]["numpy"] == np.__version__
-    assert set(session["versions"]) == {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ls_jax"}
+    assert set(session["versions"]) == {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy",
+                                        "ls_jax"}
     assert session["devices"] == {"platform": "cpu", "kind": "cpu", "count": len(jax.devices()), "processes": 1}
     assert session["cpu"]["cores"] >= 1 and session["cpu"]["model"]
     assert session["xla_on_cpu"] == {"XLA_FLAGS": os.environ.get("XLA_FLAGS", ""), "patterns": "right"}
@@ -67,7 +68,8 @@ def test_results_that_are_there_before_the_report_is(tmp_path: pathlib.Path) -> 
     assert [session["outcome"] for session in sessions(tmp_path)] == ["killed", "finished"]
 
 
-def test_an_error_is_said_though_the_manifest_cannot_be_written(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_said_though_the_manifest_cannot_be_written(tmp_path: pathlib.Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise UserError("no room for the manifest")
 
@@ -86,7 +88,8 @@ def test_only_the_primary_process_writes(tmp_path: pathlib.Path) -> None:
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_commit(tmp_path: pathlib.Path) -> None:
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments], cwd=tmp_path, check=True,
+        return subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments], cwd=tmp_path,
+                              check=True,
                               capture_output=True, text=True).stdout.strip()
     package = tmp_path / "package"
     package.mkdir()

@@ -12,7 +12,8 @@ import pytest
 from ls_jax.errors import UserError
 from ls_jax.workdir import npz_map
 
-ARRAYS = {"logits": np.arange(60, dtype=np.float32).reshape(12, 5), "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+ARRAYS = {"logits": np.arange(60, dtype=np.float32).reshape(12, 5),
+          "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
           "names": np.asarray(["a", "bc"]), "one": np.asarray(3), "none": np.zeros((0, 4))}
 
 
@@ -52,7 +53,8 @@ def test_stored_members_are_not_copied(tmp_path, scratch):
 
 def test_reads_members_that_were_streamed_into_the_zip(tmp_path, scratch):
     """With a zip64 extra field, as of members that could grow beyond 4 GiB."""
-    with zipfile.ZipFile(tmp_path / "file.npz", "w") as archive, archive.open("logits.npy", "w", force_zip64=True) as member:
+    with zipfile.ZipFile(tmp_path / "file.npz", "w") as archive, archive.open("logits.npy", "w",
+                                                                              force_zip64=True) as member:
         np.lib.format.write_array(member, ARRAYS["logits"])
     np.testing.assert_array_equal(npz_map.open_npz(tmp_path / "file.npz", scratch)["logits"][:], ARRAYS["logits"])
 
@@ -78,12 +80,14 @@ def test_says_what_is_wrong_with_a_file(tmp_path, scratch, content, message):
 
 def same(found, expected):
     return found.keys() == expected.keys() and all(
-        found[name].dtype == expected[name].dtype and np.array_equal(np.asarray(found[name]), expected[name]) for name in expected)
+        found[name].dtype == expected[name].dtype and np.array_equal(np.asarray(found[name]), expected[name])
+        for name in expected)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_any_flipped_bit_is_told_or_changes_nothing(tmp_path, scratch, save):
-    file, arrays = tmp_path / "small.npz", {"logits": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([1, 0], np.uint8)}
+    file, arrays = tmp_path / "small.npz", {"logits": np.arange(6, dtype=np.float32).reshape(2, 3),
+                                            "y": np.array([1, 0], np.uint8)}
     save(file, **arrays)
     content, refused = file.read_bytes(), 0
     for position in range(len(content)):
@@ -126,7 +130,8 @@ def test_any_truncated_file_is_told(tmp_path, scratch, save):
 def npy(array=ARRAYS["logits"], shape=None, descr=None, more=b""):
     """An npy file, perhaps with another header than its own."""
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": descr or array.dtype.str, "fortran_order": False, "shape": shape or array.shape})
+    np.lib.format.write_array_header_1_0(buffer, {"descr": descr or array.dtype.str, "fortran_order": False,
+                                                  "shape": shape or array.shape})
     return buffer.getvalue() + array.tobytes() + more
 
 
@@ -144,7 +149,8 @@ def test_a_length_that_is_not_the_headers_is_told(tmp_path, scratch, method, fol
     file = tmp_path / "file.npz"
     assert same(npz_map.open_npz(written(file, npy(), method), folder), {"logits": ARRAYS["logits"]})
     shapes = ((11, 5), (13, 5), (2**40, 2**20), (2**62, 4), (2**64, 0, 1), (-12, -5), (-1, 60))
-    for content in (npy(more=b"\0"), npy(more=b"\0" * 4 * 5), npy()[:-1], *(npy(shape=shape) for shape in shapes), npy(descr="<f8"),
+    for content in (npy(more=b"\0"), npy(more=b"\0" * 4 * 5), npy()[:-1], *(npy(shape=shape) for shape in shapes),
+                    npy(descr="<f8"),
                     npy()[:5], b""):
         written(file, content, method)
         with pytest.raises(UserError, match="array 'logits' "):

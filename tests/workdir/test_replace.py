@@ -15,17 +15,17 @@ from ls_jax.errors import Interrupted, UserError
 from ls_jax.modes import analyze, experiment, reproduce
 from ls_jax.studies.calibration import records as calibration_records
 from ls_jax.studies.calibration import section as calibration_section
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common import records
 from ls_jax.studies.common.statistics import moments
-from ls_jax.training import loop as train
-from ls_jax.training import teachers
+from ls_jax.training import loop, teachers
 from ls_jax.workdir import log, replace
 from tests.modes.test_analyze import network, without
 
 
 def contents(folder):
     """{path: bytes} of all that is there, but the lock."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+            and path.name != ".lock"}
 
 
 def write(folder, **files):
@@ -37,7 +37,8 @@ def write(folder, **files):
 
 def test_all_names_are_replaced_at_once(tmp_path):
     names = ("first", "folder", "gone")
-    write(tmp_path, first="1", folder__a="1", folder__b="1", gone="1", other="1", **{f"{replace.NEW}__of_a_killed_run": "1"})
+    write(tmp_path, first="1", folder__a="1", folder__b="1", gone="1", other="1",
+          **{f"{replace.NEW}__of_a_killed_run": "1"})
     with replace.replacing_together(tmp_path, names) as new:
         write(new, first="2", folder__a="2", scratch="2")
         assert contents(tmp_path / "folder") == {"a": b"1", "b": b"1"} and not (new / "of_a_killed_run").exists()
@@ -54,7 +55,8 @@ NAMES = ("first", "folder", "gone", "fresh")
 def renames(monkeypatch, which, act):
     """Call `act` instead of the move number `which` (the file that says what is moved is no such move)."""
     rename, count = pathlib.Path.rename, iter(range(100))
-    monkeypatch.setattr(pathlib.Path, "rename", lambda path, target: act() if next(count) == which else rename(path, target))
+    monkeypatch.setattr(pathlib.Path, "rename", lambda path, target: act() if next(count) == which
+                        else rename(path, target))
 
 
 @pytest.mark.parametrize("which", range(6))  # three old names go, three new ones come
@@ -73,11 +75,13 @@ def test_an_exception_between_moves_brings_all_back(tmp_path, monkeypatch, which
 def test_what_a_killed_process_moved_comes_back(tmp_path, which):
     write(tmp_path, first="1", folder__a="1", gone="1")
     before = contents(tmp_path)
-    program = ("import os, pathlib, sys; from ls_jax.workdir import replace; rename, count = pathlib.Path.rename, iter(range(100))\n"
+    program = ("import os, pathlib, sys; from ls_jax.workdir import replace; rename, count = pathlib.Path.rename, "
+               "iter(range(100))\n"
                "with replace.replacing_together(sys.argv[1], ('first', 'folder', 'gone', 'fresh')) as new:\n"
                "    (new / 'folder').mkdir()\n"
                "    for name in ('first', 'folder/b', 'fresh'): (new / name).write_text('2')\n"
-               f"    pathlib.Path.rename = lambda path, to: os._exit(9) if next(count) == {which} else rename(path, to)\n")
+               f"    pathlib.Path.rename = lambda path, to: os._exit(9) if next(count) == {which} else rename(path, "
+               "to)\n")
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path)]).returncode == 9
     assert contents(tmp_path) != before
     with pytest.raises(ValueError), replace.replacing_together(tmp_path, ("first",)):
@@ -125,7 +129,8 @@ def test_a_study_replaces_what_the_last_one_wrote(tiny, tmp_path, monkeypatch):
     experiment.run(tiny, tmp_path)
     fresh = contents(tmp_path).keys()
     held = (tmp_path / "predictions" / "test-000.npz").read_bytes()
-    for stale in ("predictions/validation-000.npz", "predictions/test-007.npz", "shown/test-000.npz"):  # a split, a member, a way to read
+    # a split, a member, a way to read
+    for stale in ("predictions/validation-000.npz", "predictions/test-007.npz", "shown/test-000.npz"):
         (tmp_path / stale).parent.mkdir(exist_ok=True)
         (tmp_path / stale).write_bytes(held)
     write(tmp_path, figures__reliability_validation_png="", course__3_npz="", translations__flickr_de="")
@@ -139,7 +144,7 @@ def test_a_study_replaces_what_the_last_one_wrote(tiny, tmp_path, monkeypatch):
     experiment.study(tiny, tmp_path)
     assert contents(tmp_path).keys() == fresh and "validation split" not in (tmp_path / "report.html").read_text()
     experiment.measure(tiny, tmp_path)  # leaves no page about other results
-    assert not (tmp_path / "report.html").exists() and not (tmp_path / "figures").exists() and results.final(tmp_path)
+    assert not (tmp_path / "report.html").exists() and not (tmp_path / "figures").exists() and records.final(tmp_path)
 
 
 def test_a_page_is_whole_or_that_of_before(tiny, tmp_path, monkeypatch):
@@ -166,16 +171,16 @@ def test_results_of_an_unfinished_training_are_not_final(tiny, tmp_path, monkeyp
     """They say so, and do not pass for the run's when its training goes on and is killed before the next study."""
     tiny.checkpoint.every = 4
     with monkeypatch.context() as stopped, pytest.raises(Interrupted):
-        stopped.setattr(train, "stopped", lambda _, step: step == 4)
+        stopped.setattr(loop, "stopped", lambda _, step: step == 4)
         experiment.run(tiny, tmp_path)
     experiment.study(tiny, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "4 of 8 steps, unfinished, at batch 16" in page
-    assert not results.final(tmp_path) and not reproduce._finished(tmp_path)
+    assert not records.final(tmp_path) and not reproduce._finished(tmp_path)
     experiment.train(tiny, tmp_path)
     assert not reproduce._finished(tmp_path)
     experiment.run(tiny, tmp_path)
-    assert results.final(tmp_path) and reproduce._finished(tmp_path)
+    assert records.final(tmp_path) and reproduce._finished(tmp_path)
     assert "unfinished" not in re.sub("<script.*", "", (tmp_path / "report.html").read_text(), flags=re.DOTALL)
 
 
@@ -183,7 +188,7 @@ def test_a_teacher_with_results_of_an_unfinished_training_goes_on(tmp_path, monk
     students = config.load("configs/digits_distill.py", "smoke")
     where = teachers.workdir(tmp_path, *next(iter(sorted(students.distill.teachers.items()))))
     where.mkdir(parents=True)
-    results.write(where, [results.Record("training", results.UNFINISHED, "train", **moments([3]))])
+    records.write(where, [records.Record("training", records.UNFINISHED, "train", **moments([3]))])
     (where / "report.html").write_text("half")
     ran = []
     monkeypatch.setattr(experiment, "run", lambda _, workdir: ran.append(workdir))

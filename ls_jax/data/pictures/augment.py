@@ -1,10 +1,9 @@
-"""Augmentation and normalisation on the device: pure, jit-able, one random key per example.
+"""Augmentation and normalisation on the device: pure and jit-able, with one random key per example.
 
-An augmentation is a function of one image and one key, and `train` maps it over the batch, so what happens to
-an example depends on its key alone, never on its neighbours or its shard. Pixels are on the 0..255 scale until
-they are normalised. Crops are dynamic slices: with standardisation these took 0.6 ms on XLA:CPU (2 cores) for
-128 32x32x3 images, against 1.2 ms for row and column gathers, 2 ms for one-hot products and 1 to 2.8 ms for
-conditional shifts.
+An augmentation is a function of one image and one key, and `train` maps it over the batch. So the result for an example
+depends on its key alone, never on other examples or its shard. Pixels are on the 0..255 scale until they are
+normalised. Crops are dynamic slices: with standardisation these took 0.6 ms on XLA:CPU (2 cores) for 128 32x32x3
+images, against 1.2 ms for row and column gathers, 2 ms for one-hot products and 1 to 2.8 ms for conditional shifts.
 """
 from collections.abc import Callable
 
@@ -23,13 +22,18 @@ def none(image: Image, key: Key[Array, ""]) -> Image:
 
 
 def shift(image: Image, key: Key[Array, ""]) -> Image:
-    """Shifts by -2..2 pixels in y and in x, the 25 equally likely, zeros moving in (the MNIST teachers, A.5)."""
+    """Shifts by -2..2 pixels in y and in x, all 25 equally likely, padded with zeros (the MNIST teachers, A.5)."""
     return _crop(_pad(image, 2), image.shape[:2], jax.random.bits(key))[0]
 
 
 def crop_flip(image: Image, key: Key[Array, ""]) -> Image:
     """4 zeros on each side, a random crop back, mirrored at random (tensor2tensor's cifar_image_augmentation)."""
     return _flip(*_crop(_pad(image, 4), image.shape[:2], jax.random.bits(key)))
+
+
+def reflect_crop(image: Image, key: Key[Array, ""]) -> Image:
+    """Pad by 2 reflected pixels and crop at random, as cifar10-airbench does; `data.flip_period` adds its flips."""
+    return _crop(jnp.pad(image, ((2, 2), (2, 2), (0, 0)), mode="reflect"), image.shape[:2], jax.random.bits(key))[0]
 
 
 def tutorial_crop_flip(image: Image, key: Key[Array, ""]) -> Image:
@@ -50,20 +54,27 @@ def tutorial(image: Image, key: Key[Array, ""]) -> Image:
 
 
 def inception(image: Image, key: Key[Array, ""]) -> Float[Array, "_ _ _"]:
-    """TF-slim's for Inception in its fast mode, after the crop: mirror, brightness +-32, saturation 0.5..1.5; float32 in 0..255.
+    """TF-slim's augmentation for Inception in fast mode, after the crop; float32 in 0..255.
 
-    Of the two adjustments a coin decides which comes first.
+    It mirrors, adds brightness of +-32, and multiplies the saturation by 0.5..1.5; the last two in random order.
     """
     order, brightness, saturation = jax.random.bits(key, (3,))
     image = _flip(image, order).astype(jnp.float32)
     shift, factor = _uniform(brightness, -32.0, 32.0), _uniform(saturation, 0.5, 1.5)
-    brighter = lambda image: jnp.clip(image + shift, 0.0, 255.0)
-    first = saturate(brighter(image), factor)
-    return jnp.where(order >> 1 & 1 == 1, first, brighter(saturate(image, factor)))
+    brightness_first = saturate(_brighten(image, shift), factor)
+    saturation_first = _brighten(saturate(image, factor), shift)
+    return jnp.where(order >> 1 & 1 == 1, brightness_first, saturation_first)
 
 
-def saturate(image: Float[Array, "height width channels"], factor: Float[Array, ""]) -> Float[Array, "height width channels"]:
-    """The saturation of HSV times `factor`, at most 1, as tf.image.adjust_saturation; hue and value stay."""
+def _brighten(image: Float[Array, "height width channels"], shift: Float[Array, ""],
+              ) -> Float[Array, "height width channels"]:
+    """The image plus `shift`, clipped to 0..255."""
+    return jnp.clip(image + shift, 0.0, 255.0)
+
+
+def saturate(image: Float[Array, "height width channels"], factor: Float[Array, ""],
+             ) -> Float[Array, "height width channels"]:
+    """The image with its HSV saturation times `factor`, at most 1, as tf.image.adjust_saturation."""
     value = image.max(-1, keepdims=True)
     chroma = value - image.min(-1, keepdims=True)
     return jnp.maximum(0.0, value - (value - image) * jnp.minimum(factor, value / jnp.maximum(chroma, 1e-6)))
@@ -73,6 +84,7 @@ AUGMENTATIONS: dict[str, Callable[[Image, Key[Array, ""]], Image]] = {
     "none": none,
     "shift": shift,
     "crop_flip": crop_flip,
+    "reflect_crop": reflect_crop,
     "tutorial": tutorial,
     "tutorial_crop_flip": tutorial_crop_flip,
     "inception": inception,
@@ -80,21 +92,20 @@ AUGMENTATIONS: dict[str, Callable[[Image, Key[Array, ""]], Image]] = {
 
 
 def unit(image: Image) -> Float[Array, "_ _ _"]:
-    """Pixels 0..255 to 0..1."""
+    """Pixels scaled from 0..255 to 0..1."""
     return image.astype(jnp.float32) / 255
 
 
 def symmetric(image: Image) -> Float[Array, "_ _ _"]:
-    """Pixels 0..255 to -1..1, as the Inception networks take them."""
+    """Pixels scaled from 0..255 to -1..1, as the Inception networks take them."""
     return image.astype(jnp.float32) / 127.5 - 1
 
 
 def standardize(image: Image) -> Float[Array, "_ _ _"]:
     """(x - mean) / max(std, 1/sqrt(n)) over the n values of the image, on the 0..255 scale.
 
-    tf.image.per_image_standardization of a float image, and in TensorFlow 1 (the paper's time) of a uint8 image
-    too; TensorFlow 2 first scales uint8 to 0..1, where the floor is higher. Here only a constant image meets it,
-    and becomes 0.
+    It equals tf.image.per_image_standardization of a float image, and of a uint8 image in TensorFlow 1, the paper's.
+    (TensorFlow 2 first scales uint8 to 0..1, where the floor of std is higher.) A constant image becomes 0.
     """
     image = image.astype(jnp.float32)
     image = image - image.mean()
@@ -109,9 +120,15 @@ NORMALIZATIONS: dict[str, Callable[[Image], Float[Array, "_ _ _"]]] = {
 }
 
 
+def mirror(images: UInt8[Array, "batch height width channels"],
+           bits: UInt32[Array, " batch"]) -> UInt8[Array, "batch height width channels"]:
+    """Mirrors left and right the images whose lowest bit is set."""
+    return jax.vmap(_flip)(images, bits)
+
+
 def train(images: UInt8[Array, "batch height width channels"], keys: Key[Array, " batch"], augmentation: str,
           normalization: str) -> Float[Array, "batch out_height out_width channels"]:
-    """Augments each image with its own key, then normalises it. ValueError: unknown name, image too small."""
+    """Each image augmented with its own key, then normalised. ValueError: unknown name, image too small."""
     augment = _named(AUGMENTATIONS, "augmentation", augmentation)
     normalize = _named(NORMALIZATIONS, "normalization", normalization)
     output_shape(images.shape[1:], augmentation)
@@ -120,7 +137,7 @@ def train(images: UInt8[Array, "batch height width channels"], keys: Key[Array, 
 
 def evaluate(images: UInt8[Array, "batch height width channels"], augmentation: str,
              normalization: str) -> Float[Array, "batch out_height out_width channels"]:
-    """`train` without randomness: the centre of the image (all of it where nothing is cropped), normalised."""
+    """The central crop of each image (all of it if `augmentation` crops nothing), normalised."""
     normalize = _named(NORMALIZATIONS, "normalization", normalization)
     height, width, _ = output_shape(images.shape[1:], augmentation)
     top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
@@ -128,7 +145,7 @@ def evaluate(images: UInt8[Array, "batch height width channels"], augmentation: 
 
 
 def output_shape(image_shape: tuple[int, int, int], augmentation: str) -> tuple[int, int, int]:
-    """(height, width, channels) of `train` and `evaluate`. ValueError: unknown name, image smaller than the crop."""
+    """(height, width, channels) after `train` or `evaluate`. ValueError: unknown name, image smaller than the crop."""
     _named(AUGMENTATIONS, "augmentation", augmentation)
     height, width, channels = image_shape
     if augmentation not in ("tutorial", "tutorial_crop_flip"):
@@ -151,9 +168,9 @@ def _pad(image: Image, pixels: int) -> Image:
 
 
 def _crop(image: Image, size: tuple[int, int], bits: UInt32[Array, ""]) -> tuple[Image, UInt32[Array, ""]]:
-    """A uniformly placed crop, and the random bits that placing it left over.
+    """A uniformly placed crop, and the random bits that are left.
 
-    The few positions divide 2**32 unevenly by less than one part in a million.
+    The number of positions need not divide 2**32; the bias is less than one part in a million.
     """
     rows, columns = image.shape[0] - size[0] + 1, image.shape[1] - size[1] + 1
     bits, column = bits // columns, (bits % columns).astype(jnp.int32)

@@ -1,7 +1,7 @@
-"""One JPEG: the part of it that is wanted, at the size that is wanted, with no more of it decoded than that takes.
+"""Cropping, decoding and resizing one JPEG. Only the necessary part of it is decoded.
 
-libjpeg-turbo (simplejpeg) decodes, only down to the part's last row and at half or a quarter of its size where the part is large enough;
-OpenCV resizes (bilinear): pip install -e '.[imagenet]'.
+libjpeg-turbo (simplejpeg) decodes the rows down to the crop's last one, and at half or a quarter of the size if the
+crop is large. OpenCV resizes (bilinear). Both come with pip install -e '.[imagenet]'.
 """
 import io
 import math
@@ -13,21 +13,26 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-ATTEMPTS = 10    # at a crop that lies inside the picture, before the central square is taken
-LEFT_OVER = re.compile(r"\d+ extraneous bytes before marker 0xd9$")  # libjpeg's words for more rows than the header tells of
+ATTEMPTS = 10    # to draw a crop that lies inside the image, before the central square is taken
+LEFT_OVER = re.compile(r"\d+ extraneous bytes before marker 0xd9$")  # libjpeg's warning of surplus rows
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 
-_own = threading.local()  # of a decoding thread: its memory for pixels
+_own = threading.local()  # each decoding thread's memory for pixels
 
 
 def picture(jpeg: bytes, size: int, choose: Callable[[int, int], Box],
             out: UInt8[np.ndarray, "size size 3"] | None = None) -> UInt8[np.ndarray, "size size 3"]:
-    """The part of an encoded picture that `choose(height, width)` names, resized to size x size pixels; written to `out` if given.
+    """A crop of an encoded image, resized to size x size pixels.
 
-    JPEG is decoded no further than to the part's end, and smaller where the part is larger than it has to be: its inverse cosine
-    transform makes pictures of half, a quarter or an eighth of their size for less. What is no RGB or grey JPEG, such as CMYK, is
-    decoded by Pillow.
+    A JPEG is decoded only down to the crop's end. A large crop is decoded at half, a quarter or an eighth of the size,
+    which costs less. Pillow decodes everything that is no RGB or grey JPEG, such as CMYK.
+
+    Args:
+        jpeg: the file's content.
+        size: pixels a side.
+        choose: the crop's box in an image of (height, width).
+        out: where to write the result.
 
     Raises:
         ValueError, OSError: it cannot be decoded.
@@ -52,16 +57,16 @@ def picture(jpeg: bytes, size: int, choose: Callable[[int, int], Box],
 
 
 def _decode(jpeg, height, width, box, reduction):
-    """(the rows of a picture down to the end of the box, how large they are beside the whole picture's: at least 1 / reduction).
+    """(the image's rows down to the end of the box, the scale at which they are decoded: at least 1 / reduction).
 
-    The rows lie in memory that this thread's next picture takes. Those of a sequential JPEG's end are not even read: the header is made
-    to say that the picture ends below the box, and the decoder then says that bytes are left over. It tells what it meets first, so
-    all was well down to there; of any other complaint the whole picture is the judge.
+    The rows are in memory that this thread's next image overwrites. The end of a sequential JPEG is not even read: the
+    header is changed so that the image ends below the box, and the decoder then warns of bytes that are left over. It
+    reports the first problem only, so everything before was right. After any other warning the whole image is decoded.
     """
     import simplejpeg
 
     smaller = {} if reduction < 2 else dict(min_width=math.ceil(width / reduction), min_factor=2)
-    end = box[0] + box[2] + 1 + int(reduction)  # the box's colours need the row below it, too
+    end = box[0] + box[2] + 1 + int(reduction)  # the colours at the box's lower edge need the row below it
     if not hasattr(_own, "pixels") or _own.pixels.size < 3 * height * width:
         _own.pixels = np.empty(3 * height * width, np.uint8)
     at = _height_field(jpeg) if end < height else None
@@ -79,19 +84,20 @@ def _decode(jpeg, height, width, box, reduction):
 
 
 def _height_field(jpeg):
-    """Where a JPEG's header has the number of rows, if these are stored one after another; else None."""
+    """The offset of the number of rows in the header of a sequential JPEG; None for other files."""
     at = 2
-    while at + 9 < len(jpeg) and jpeg[at] == 0xFF and jpeg[at + 1] not in (0xC2, 0xDA):  # of a progressive one; of the pixels
+    while at + 9 < len(jpeg) and jpeg[at] == 0xFF and jpeg[at + 1] not in (0xC2, 0xDA):  # progressive; pixels
         if jpeg[at + 1] in (0xC0, 0xC1):
             return at + 5
         at += 1 if jpeg[at + 1] == 0xFF else 2 + int.from_bytes(jpeg[at + 2:at + 4], "big")
     return None
 
 
-def random_box(area: tuple[float, float], aspect: tuple[float, float], rng: np.random.Generator, height: int, width: int) -> Box:
-    """A crop of a random share of the area and random width over height, evenly placed (Szegedy et al. 2015; TF-slim).
+def random_box(area: tuple[float, float], aspect: tuple[float, float], rng: np.random.Generator, height: int,
+               width: int) -> Box:
+    """A crop with random fraction of the area, aspect ratio and place, all uniform (Szegedy et al. 2015; TF-slim).
 
-    Where none fits in a few attempts, the largest central square.
+    If none of ATTEMPTS fits into the image, it is the largest central square.
     """
     for _ in range(ATTEMPTS):
         target, ratio = rng.uniform(*area) * height * width, rng.uniform(*aspect)
@@ -103,6 +109,6 @@ def random_box(area: tuple[float, float], aspect: tuple[float, float], rng: np.r
 
 
 def central_box(share: float, height: int, width: int) -> Box:
-    """The middle, of this share of each side."""
+    """The central crop with this fraction of each side."""
     rows, columns = max(1, round(share * height)), max(1, round(share * width))
     return (height - rows) // 2, (width - columns) // 2, rows, columns

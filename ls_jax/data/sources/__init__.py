@@ -1,4 +1,4 @@
-"""Where data sets come from: SOURCES lists the sources, a module each; `Source` says what such a module has."""
+"""The sources of data sets: SOURCES lists them, each a module; `Source` is the protocol of such a module."""
 import importlib
 import pathlib
 from collections.abc import Mapping
@@ -13,10 +13,11 @@ from ls_jax.fields import Field
 
 @runtime_checkable
 class Source(Protocol):
-    """A module that reads data sets. `data` is the config's section of that name; of FIELDS one that is None by default may be absent.
+    """A module that reads data sets. `data` is the config's section; FIELDS that are None by default may be absent in
+    it.
 
-    NAMES says which values of `data.name` are its own, as messages put it: "npz:PATH". FIELDS are the fields of `data` that it reads
-    beside `name` and `dir`; two sources that read one field declare it equal.
+    NAMES describes in messages the values of `data.name` that it reads: "npz:PATH". FIELDS are the fields of `data`
+    that it reads besides `name` and `dir`. Two sources that read the same field declare it equally.
     """
     NAMES: str
     FIELDS: Mapping[str, Field]
@@ -26,14 +27,20 @@ class Source(Protocol):
         ...
 
     def check(self, data: ml_collections.ConfigDict) -> None:
-        """Raise UserError, with what to do, if the data set is not there or cannot be read: quickly, from its name and files alone."""
+        """Raise UserError, with the fix, if the data set is missing or a library is: quickly, without reading it."""
         ...
 
     def load(self, data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
-        """The splits "train", "test" or "validation" or both: images uint8 [N, height, width, 1 or 3], labels int32 [N] from 0.
+        """The splits: "train", and "test" or "validation" or both, before hold-out, subsetting and label noise.
 
-        Hold-out, subset and label noise are not its business. `workdir` is where a run keeps what it has made of its data; None: no run.
-        UserError: the data set is not there, or damaged, or not of this form.
+        Images are uint8 [N, height, width, 1 or 3], labels int32 [N] from 0.
+
+        Args:
+            data: the config's section.
+            workdir: where a run saves what it makes of its data, such as a vocabulary; None: no run.
+
+        Raises:
+            UserError: the data set is missing, damaged, or of another form.
         """
         ...
 
@@ -46,19 +53,20 @@ SOURCES = (
     "ls_jax.data.sources.npz",
     "ls_jax.data.sources.bitext",
     "ls_jax.data.pictures.stream",
-    "ls_jax.data.sources.tfds",  # the last: every name that is no other's
+    "ls_jax.data.sources.tfds",  # the last, since it owns every name
 )
 
 
 def every() -> list[Source]:
-    """The sources, in the order in which they are asked whether a data set is theirs."""
+    """The sources, in the order in which `of` asks them."""
     return [_load(name) for name in SOURCES]
 
 
 def _load(name):
     module = importlib.import_module(name)
     if not isinstance(module, Source):
-        raise TypeError(f"{name} is no Source: it lacks {', '.join(part for part in PARTS if not hasattr(module, part))}")
+        missing = [part for part in PARTS if not hasattr(module, part)]
+        raise TypeError(f"{name} is no Source: it lacks {', '.join(missing)}")
     return module
 
 
@@ -72,7 +80,8 @@ def of(data: ml_collections.ConfigDict) -> Source:
     for name, field in fields().items():
         if name not in found.FIELDS and field.default is None and data.get(name) is not None:
             others = " and ".join(dict.fromkeys(source.NAMES for source in every() if name in source.FIELDS))
-            raise UserError(f"config.data.{name}={data[name]!r} is for {others}: leave it unset for data.name={data.name!r}")
+            raise UserError(f"config.data.{name}={data[name]!r} is for {others}: leave it unset for "
+                            f"data.name={data.name!r}")
     return found
 
 
@@ -92,11 +101,11 @@ def path_of(data: ml_collections.ConfigDict) -> pathlib.Path:
 
 
 def check_path(data: ml_collections.ConfigDict) -> None:
-    """Raise UserError unless there is something at the path in the name."""
+    """Raise UserError unless the path in the name exists."""
     if not path_of(data).exists():
         raise UserError(f"data.name={data.name!r}: {path_of(data)} does not exist")
 
 
 def names() -> list[str]:
-    """What `config.data.name` may be: "digits", "folder:PATH", ..., "a TFDS name"."""
+    """The forms of `config.data.name`: "digits", "folder:PATH", ..., "a TFDS name"."""
     return list(dict.fromkeys(source.NAMES for source in every()))

@@ -1,4 +1,4 @@
-"""The embedded data set: 1,797 handwritten digits of 8x8 pixels, so that everything runs without a download.
+"""The embedded data set: 1,797 handwritten digits of 8x8 pixels. It needs no download.
 
 Source: the test set of E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
 Learning Repository, 1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0, as scikit-learn 1.9.1's
@@ -6,8 +6,8 @@ Learning Repository, 1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0, a
 """
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
+import ml_collections
 import numpy as np
 
 from ls_jax.data.dataset import Dataset, Split
@@ -20,21 +20,20 @@ TEST_EXAMPLES = 500
 SPLIT_SEED = 0
 
 
-def owns(data: Any) -> bool:
-    """By its name."""
+def owns(data: ml_collections.ConfigDict) -> bool:
+    """Whether the name is digits."""
     return data.name == NAMES
 
 
-def check(data: Any) -> None:
-    """It is always there."""
+def check(data: ml_collections.ConfigDict) -> None:
+    """Do nothing: the data set is always there."""
 
 
-def load(data: Any = None, workdir: pathlib.Path | None = None) -> Dataset:
+def load(data: ml_collections.ConfigDict | None = None, workdir: pathlib.Path | None = None) -> Dataset:
     """1,297 training and 500 test images [N, 8, 8, 1], the counts 0..16 rescaled to 0..255.
 
-    The split is fixed and stratified: the examples are permuted (seed 0) and sorted by class, and 500 evenly
-    spaced ones are the test set, so each class has its share to within one example. Both splits keep the
-    original order.
+    The split is fixed and stratified. The examples are permuted (seed 0) and sorted by class, and 500 evenly spaced
+    ones are the test set, so each class has its fraction to within one example. Both splits keep the original order.
     """
     arrays = npz_map.read(pathlib.Path(__file__).with_name("digits.npz"))
     counts, labels = arrays["images"], arrays["labels"].astype(np.int32)

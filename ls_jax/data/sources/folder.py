@@ -1,4 +1,4 @@
-"""Data sets in a folder: train/ and test/ (or val/), one folder a class, any picture that Pillow reads."""
+"""Data sets in a folder: train/ and test/ (or val/), with a folder for each class, of any images that Pillow reads."""
 import concurrent.futures
 import pathlib
 
@@ -13,32 +13,33 @@ from ls_jax.errors import UserError
 from ls_jax.fields import Field, whole
 
 NAMES = "folder:PATH"
-IMAGE_SIZE = Field(None, "folder, or TFDS pictures of many sizes: resize them to this many pixels square", whole(1), kind=int)
+IMAGE_SIZE = Field(None, "folder, or TFDS images of many sizes: resize them to squares of this many pixels a side",
+                   whole(1), kind=int)
 FIELDS = {"image_size": IMAGE_SIZE}
 
 
 def owns(data: ml_collections.ConfigDict) -> bool:
-    """By the prefix."""
+    """Whether the name begins with folder:."""
     return data.name.startswith("folder:")
 
 
 def check(data: ml_collections.ConfigDict) -> None:
-    """Whether the folder is there."""
+    """Raise UserError unless the folder exists."""
     check_path(data)
 
 
 def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
-    """The pictures of a folder, resized (bilinear, aspect ratio not kept) to [N, image_size, image_size, C].
+    """The images of a folder, resized (bilinear, aspect ratio not kept) to [N, image_size, image_size, C].
 
-    Classes are the sorted folder names. val/ is the test split where there is no test/, else the split
-    "validation". C is 1 if all pictures are grey, else 3. Hidden files are skipped.
+    The classes are the sorted folder names. val/ is the split "validation", or the test split if there is no test/. C
+    is 1 if all images are grey, else 3. Hidden files are skipped.
 
     Raises:
-        UserError: names the folder or picture that is missing, empty, no picture, or not there in every split.
+        UserError: names the folder or file that is missing, empty, no image, or not in every split.
     """
     root, image_size = path_of(data), data.get("image_size")
     if image_size is None or image_size < 1:
-        raise UserError(f"data.image_size={image_size}: set it to the side, in pixels, to resize {root}'s pictures to")
+        raise UserError(f"data.image_size={image_size}: set it to the side, in pixels, of {root}'s resized images")
     folders = _split_folders(root)
     class_names = _visible(folders["train"], "a folder for each class")
     for folder in folders.values():
@@ -67,7 +68,7 @@ def _split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def _visible(folder: pathlib.Path, expected: str) -> list[str]:
-    """Sorted names in a folder, hidden ones left out."""
+    """The sorted names in a folder, without hidden ones."""
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     if not names:
         raise UserError(f"{folder}: empty; it must hold {expected}")
@@ -75,27 +76,27 @@ def _visible(folder: pathlib.Path, expected: str) -> list[str]:
 
 
 def _read_split(folder: pathlib.Path, class_names: list[str], image_size: int) -> Split:
-    """All pictures of a split as RGB, class by class, sorted by name."""
+    """All images of a split as RGB, class by class, sorted by name."""
     files, labels = [], []
     for label, class_name in enumerate(class_names):
         if not (folder / class_name).is_dir():
             raise UserError(f"{folder / class_name}: a file where a class folder is expected; remove it")
-        names = _visible(folder / class_name, "pictures")
+        names = _visible(folder / class_name, "images")
         files += [folder / class_name / name for name in names]
         labels += [label] * len(names)
     images = np.empty((len(files), image_size, image_size, 3), np.uint8)
-    with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow decodes without holding Python's lock
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow releases Python's lock while it decodes
         for i, picture in enumerate(pool.map(lambda file: _read_picture(file, image_size), files)):
             images[i] = picture
     return Split(images, np.array(labels, np.int32))
 
 
 def _read_picture(file: pathlib.Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """One picture, resized."""
+    """One image, resized."""
     try:
         with Image.open(file) as picture:
             if picture.mode.startswith(("I", "F")):  # conversion to RGB would clip
                 raise ValueError(f"mode {picture.mode}")
             return np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        raise UserError(f"{file}: not an 8-bit picture that Pillow can read ({error}); replace or remove it") from error
+        raise UserError(f"{file}: not an 8-bit image that Pillow can read ({error}); replace or remove it") from error

@@ -1,4 +1,4 @@
-"""Data sets in one .npz file: train_ and test_, optionally validation_, images and labels; perhaps class_names."""
+"""Data sets in one .npz file: images and labels of train, test and perhaps validation; perhaps class_names."""
 import os
 import pathlib
 import zipfile
@@ -19,17 +19,17 @@ FIELDS: Mapping[str, Field] = {}
 
 
 def owns(data: ml_collections.ConfigDict) -> bool:
-    """By the prefix."""
+    """Whether the name begins with npz:."""
     return data.name.startswith("npz:")
 
 
 def check(data: ml_collections.ConfigDict) -> None:
-    """Whether the file is there."""
+    """Raise UserError unless the file exists."""
     check_path(data)
 
 
 def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
-    """The data set in the file that is named; see `of_file`."""
+    """The data set in the file of `data.name`; see `of_file`."""
     return of_file(path_of(data))
 
 
@@ -37,10 +37,11 @@ def of_file(path: str | os.PathLike) -> Dataset:
     """The data set in a file.
 
     {train,test,validation}_images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, of one size; _labels are
-    integers [N] from 0. Without class_names (strings [K], or bytes in UTF-8) the largest training label says how many classes.
+    integers [N] from 0. class_names are strings [K], or bytes in UTF-8. Without them K is the largest training label
+    plus one.
 
     Raises:
-        UserError: names the file, the array and, where there is one, the first bad index.
+        UserError: names the file, the array and, if it has one, the first bad index.
     """
     path = os.fspath(path)
     arrays = read(path)
@@ -61,18 +62,19 @@ def of_file(path: str | os.PathLike) -> Dataset:
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file. UserError: it is not there, or an array of it is damaged (see `npz_map.open_npz`)."""
+    """All arrays of an .npz file. Raises UserError if it is missing or damaged; see `npz_map.open_npz`."""
     if not zipfile.is_zipfile(path):
         problem = "truncated or not an .npz file" if os.path.isfile(path) else "no such file"
         raise UserError(f"{path}: {problem}; write it with numpy.savez")
     try:
         return npz_map.read(path)
     except npz_map.Unreadable as error:
-        raise UserError(f"{path}: {error.array or 'the list of arrays'} cannot be read: it {error.reason}; write the file anew") from error
+        array = error.array or "the list of arrays"
+        raise UserError(f"{path}: {array} cannot be read: it {error.reason}; write the file anew") from error
 
 
 def _class_names(path: str, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """Those of the file, or else the class numbers up to the largest training label."""
+    """The file's class names, or else the numbers up to the largest training label."""
     if "class_names" in arrays:
         try:
             return tuple(checked.strings(arrays["class_names"]))
@@ -87,7 +89,7 @@ def _class_names(path: str, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
 
 
 def _labels(path: str, name: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """The labels of that name, of the right kind and shape."""
+    """The labels of this name, with dtype and shape checked."""
     labels = arrays[name]
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or not labels.size:
         raise UserError(f"{path}: {name} is {labels.dtype} {labels.shape}; it must be integers [N], N > 0")
@@ -102,7 +104,8 @@ def _split(path: str, name: str, arrays: dict[str, np.ndarray], num_classes: int
     shape = images.shape
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in shape:
-        raise UserError(f"{path}: {name}_images has shape {shape}; it must be [N, H, W] or [N, H, W, C] with C = 1 or 3")
+        raise UserError(f"{path}: {name}_images has shape {shape}; it must be [N, H, W] or [N, H, W, C] with C = 1 or "
+                        "3")
     if len(images) != len(labels):
         raise UserError(f"{path}: {name}_images has {len(images)} examples, but {name}_labels {len(labels)}")
     bad = np.flatnonzero((labels < 0) | (labels >= num_classes))

@@ -1,9 +1,8 @@
-"""TFDS data sets, read whole into memory without TensorFlow, and kept as arrays so that the next start is quick.
+"""TFDS data sets, read into memory without TensorFlow, and cached as arrays for a quick next start.
 
-A build must be in the ARRAY_RECORD format. Decoding its pictures takes 0.1 to 0.3 ms each (10 s for MNIST, 14 s
-for CIFAR-10), so the arrays are written once to `ls_jax_arrays.npz` beside the build or, where that cannot be
-written, to the user's cache directory; they are then read in about 1 s. They count only while the build's files
-are the ones they were made from.
+A build must be in the ARRAY_RECORD format. Decoding an image takes 0.1 to 0.3 ms (10 s for MNIST, 14 s for CIFAR-10),
+so the arrays are saved once in `ls_jax_arrays.npz` beside the build, or in the user's cache directory if the build
+cannot be written to. Reading them takes about 1 s. They are used only while the build's files are unchanged.
 """
 import difflib
 import hashlib
@@ -34,24 +33,28 @@ CHUNK = 4096  # records read at a time
 
 
 def owns(data: ml_collections.ConfigDict) -> bool:
-    """Every name."""
+    """True: every name may be a TFDS name."""
     return True
 
 
 def check(data: ml_collections.ConfigDict) -> None:
-    """Whether the data set is prepared; raises UserError, with the command that prepares it, unless it is."""
+    """Raise UserError, with the command that prepares the data set, unless it is prepared."""
     open_builder(data.name, data.dir)
 
 
 def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -> Dataset:
-    """The train and test splits of a prepared TFDS data set; validation too, or as test where there is no test.
+    """The splits train, test and perhaps validation of a prepared TFDS data set of images of one size with labels.
 
-    `data.name` is as TFDS spells it, `dataset[/config][:version]`; with the features image (of fixed size) and label. `data.dir` is
-    TFDS's data_dir; None: its default, $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    If there is no test, validation is the split "test".
+
+    Args:
+        data: `name` is TFDS's, `dataset[/config][:version]`. `dir` is TFDS's data_dir; None: TFDS's default, which is
+            $TFDS_DATA_DIR or ~/tensorflow_datasets.
+        workdir: not used.
 
     Raises:
-        UserError: unknown; not prepared, or in another format, with the command that prepares or converts it; not
-            images of one size with labels; damaged.
+        UserError: the data set is unknown, damaged, or of another kind; or it is not prepared, or in another format,
+            and the message has the command that prepares or converts it.
     """
     name, data_dir = data.name, data.dir
     builder = open_builder(name, data_dir)
@@ -69,19 +72,21 @@ def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -
 
 
 def load_translation(name: str, data_dir: str | None, languages: tuple[str, str]) -> dict[str, Sentences]:
-    """The sentence pairs of each split, train, validation and test, of a prepared TFDS data set such as `wmt14_translate/de-en`.
+    """The sentence pairs of each split, train, validation and test, of a prepared TFDS data set such as
+    `wmt14_translate/de-en`.
 
     Args:
         name, data_dir: `data.name` and `data.dir`, as in `load`.
-        languages: from which, to which.
+        languages: of the source and of the target.
 
     Raises:
-        UserError: as `load`; or its examples are no texts in these languages.
+        UserError: as `load`; or the examples are no texts in these languages.
     """
     builder = open_builder(name, data_dir)
     features, present = builder.info.features, set(builder.info.splits)
     if not set(languages) <= set(features):
-        raise UserError(f"{name}: its features are {', '.join(features)}; to translate it needs {' and '.join(languages)}")
+        raise UserError(f"{name}: its features are {', '.join(features)}; to translate it needs "
+                        f"{' and '.join(languages)}")
     if "train" not in present:
         raise UserError(f"{name}: has the splits {', '.join(sorted(present))}; it needs train")
     result = {}
@@ -131,22 +136,22 @@ def open_builder(name: str, data_dir: str | None) -> Any:
 
 
 def _unknown(name: str, error: Exception) -> UserError:
-    """That no source has this name, with the nearest of the others' names and prefixes, or else of TFDS's own names."""
+    """The error for a name that no source knows, with the nearest name or prefix of another source, or else of TFDS."""
     found = re.search(r"Did you mean: \S+ -> (\S+)", str(error))
-    meant = _of_another(name) or found and found[1]
-    return UserError(f"data.name={name!r} is no data set that TFDS knows{f' (did you mean {meant!r}?)' if meant else ''}; "
-                     f"it may be {', '.join(names())}")
+    meant = _of_another(name) or (found and found[1])
+    hint = f" (did you mean {meant!r}?)" if meant else ""
+    return UserError(f"data.name={name!r} is no data set that TFDS knows{hint}; it may be {', '.join(names())}")
 
 
 def _of_another(name: str) -> str | None:
-    """What another source calls its data sets, if this name looks like it: "folder:PATH" for fodler:photos."""
+    """Another source's NAMES if this name resembles it: "folder:PATH" for fodler:photos."""
     known = {each.partition(":")[0]: each for each in names() if each != NAMES}
     nearest = difflib.get_close_matches(name.partition(":")[0], known, n=1)
     return known[nearest[0]] if nearest else None
 
 
 def _prepare(name: str, data_dir: str | None) -> str:
-    """The command that prepares a data set. (`tfds build` needs more packages than it installs, this does not.)"""
+    """The command that prepares a data set. (`tfds build` needs more packages than it installs; this does not.)"""
     where = "" if data_dir is None else f", data_dir={data_dir!r}"
     builder = f"tfds.builder({name!r}{where}, file_format='array_record')"
     package = ", tensorflow_datasets.translate" if "translate" in name else ""  # else TFDS does not find them
@@ -169,7 +174,7 @@ def _check_features(name: str, features: Any) -> None:
 
 
 def _sources(name: str, present: set[str]) -> dict[str, str]:
-    """Which of the build's splits serves as which of ours."""
+    """{our split: the build's split}."""
     if "train" not in present or not present & {"test", "validation"}:
         raise UserError(f"{name}: has the splits {', '.join(sorted(present))}; it needs train and test or validation")
     if "test" not in present:
@@ -178,7 +183,7 @@ def _sources(name: str, present: set[str]) -> dict[str, str]:
 
 
 def _read(builder: Any, split: str) -> Split:
-    """Decodes a split; its pictures by Pillow alone, since TFDS's own decoding takes far longer."""
+    """A split, decoded by Pillow: TFDS's own decoding takes far longer."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -211,7 +216,7 @@ def _is_remote(path: os.PathLike) -> bool:
 
 
 def _fingerprint(build: Any) -> str:
-    """Changes when a file of the build does: a hash of names, lengths and modification times."""
+    """A hash of the names, lengths and modification times of the build's files."""
     files = [path for path in build.glob("*") if CACHE_NAME not in path.name]
     if _is_remote(build):
         states = [(path.name, path.stat().length, path.stat().mtime) for path in files]
@@ -221,7 +226,7 @@ def _fingerprint(build: Any) -> str:
 
 
 def _caches(builder: Any, fingerprint: str) -> list[pathlib.Path]:
-    """Where the arrays may be kept, in order of preference."""
+    """Where the arrays may be saved, in order of preference."""
     mine = cache.directory() / f"{builder.name}-{fingerprint[:16]}.npz"
     return [mine] if _is_remote(builder.data_path) else [pathlib.Path(builder.data_path) / CACHE_NAME, mine]
 
@@ -232,13 +237,13 @@ def _load_cache(builder: Any, fingerprint: str) -> dict[str, Split] | None:
             with np.load(path, allow_pickle=False) as file:
                 if str(file["fingerprint"]) == fingerprint:
                     return npz.of_file(path).splits
-        except Exception as error:  # absent, unreadable, damaged: then it is made anew
+        except Exception as error:  # absent, unreadable or damaged: decode again
             logging.debug("no arrays from %s: %s", path, error)
     return None
 
 
 def _save_cache(builder: Any, fingerprint: str, splits: dict[str, Split]) -> None:
-    """Writes the arrays, whole, to the first place that takes them."""
+    """Save the arrays in the first place that can be written to."""
     arrays: dict[str, Any] = {"fingerprint": fingerprint, "class_names": builder.info.features["label"].names}
     for name, split in splits.items():
         arrays |= {f"{name}_images": split.images, f"{name}_labels": split.labels}

@@ -1,4 +1,4 @@
-"""SentencePiece vocabularies: one for both languages of a data set, trained once and then kept."""
+"""SentencePiece vocabularies: one for both languages of a data set, trained once and then cached."""
 import functools
 import hashlib
 import io
@@ -16,16 +16,16 @@ from ls_jax.errors import UserError
 from ls_jax.workdir import files
 
 FILE = "vocabulary.model"      # in a run's workdir
-MOST_SENTENCES = 2_000_000     # to train on, evenly spaced; more take long and change little
-CHUNK = 100_000                # sentences that are held as lists of ids at a time
-RESERVED = 3 + 256             # padding, end and unknown, and the bytes, of which what has no piece is made
+MOST_SENTENCES = 2_000_000     # to train on, evenly spaced; more take longer and change little
+CHUNK = 100_000                # sentences that are held as Python lists at a time
+RESERVED = 3 + 256             # padding, end, unknown, and the bytes, which spell everything that no piece covers
 
 
 class Vocabulary:
-    """Pieces of byte-pair encoding. Ids: 0 padding, 1 end of sentence, then the rest; what no piece covers is spelled in bytes.
+    """The pieces of a byte-pair encoding. Id 0 is padding, 1 the end of a sentence. Bytes spell what no piece covers.
 
     Args:
-        model: a serialised SentencePiece model, which `train` makes.
+        model: a serialised SentencePiece model, from `train`.
     """
 
     def __init__(self, model: bytes):
@@ -46,7 +46,7 @@ class Vocabulary:
         return hashlib.sha256(self.model).hexdigest()
 
     def encode(self, sentences: Sequence[str]) -> tuple[Int32[np.ndarray, " tokens"], Int32[np.ndarray, " sentences"]]:
-        """(the sentences' ids one after another, each closed by END; how many each has)."""
+        """(token ids of all sentences, concatenated, each sentence ending in END; the sentences' lengths)."""
         ids, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
         for start in range(0, len(sentences), CHUNK):
             some = [[*each, END] for each in self._processor.encode(list(sentences[start:start + CHUNK]))]
@@ -55,7 +55,7 @@ class Vocabulary:
         return np.concatenate(ids), np.concatenate(lengths)
 
     def decode(self, ids: Iterable[Sequence[int] | np.ndarray]) -> list[str]:
-        """Sentences as text of one line, each up to its first END; padding is left out."""
+        """Each sentence as one line of text, up to its first END and without padding."""
         kept = []
         for each in ids:
             tokens = [int(token) for token in each]
@@ -66,28 +66,31 @@ class Vocabulary:
 
 
 def train(sentences: Sequence[str], size: int) -> Vocabulary:
-    """A vocabulary of so many pieces for the sentences; the same for the same sentences.
+    """A vocabulary of `size` pieces for the sentences. It is deterministic.
 
     Raises:
-        UserError: the sentences do not yield so many pieces, or need more, as every character is one.
+        UserError: the sentences do not yield that many pieces, or need more, since each character is a piece.
     """
     model = io.BytesIO()
     some = sentences[::-(-len(sentences) // MOST_SENTENCES) or 1]
     try:
         _sentencepiece().SentencePieceTrainer.train(
-            sentence_iterator=iter(some), model_writer=model, vocab_size=size, model_type="bpe", character_coverage=0.9999,
-            byte_fallback=True, pad_id=PADDING, eos_id=END, unk_id=2, bos_id=-1, num_threads=1, minloglevel=2)
+            sentence_iterator=iter(some), model_writer=model, vocab_size=size, model_type="bpe",
+            character_coverage=0.9999, byte_fallback=True, pad_id=PADDING, eos_id=END, unk_id=2, bos_id=-1,
+            num_threads=1, minloglevel=2)
     except RuntimeError as error:
-        raise UserError(f"config.data.vocabulary={size} does not fit the training text of {len(sentences):,} sentences, {_reason(error)}; "
-                        f"{RESERVED} pieces are padding, end, unknown and the bytes") from error
+        raise UserError(f"config.data.vocabulary={size} does not fit the training text of {len(sentences):,} "
+                        f"sentences, {_reason(error)}; {RESERVED} pieces are padding, end, unknown and the "
+                        "bytes") from error
     return Vocabulary(model.getvalue())
 
 
 def kept(sentences: Sequence[str], size: int, workdir: str | pathlib.Path | None = None) -> Vocabulary:
-    """The vocabulary of a data set: that of the workdir, else of the user's cache directory, else newly trained and kept in both.
+    """The vocabulary of a data set: from the workdir, else from the cache directory, else newly trained and saved in
+    both.
 
     Raises:
-        UserError: as `train`; or the workdir's is damaged or of another size.
+        UserError: as `train`; or the file in the workdir is damaged or of another size.
     """
     key = hashlib.sha256(f"{size}\n".encode())
     for sentence in sentences:
@@ -98,7 +101,7 @@ def kept(sentences: Sequence[str], size: int, workdir: str | pathlib.Path | None
         return load(own, size)
     try:
         result = load(cached, size)
-    except (OSError, UserError) as error:  # not there, or damaged: then it is made anew
+    except (OSError, UserError) as error:  # missing or damaged: train again
         logging.debug("no vocabulary from %s: %s", cached, error)
         result = train(sentences, size)
         _write(cached, result.model)
@@ -111,19 +114,19 @@ def load(path: str | pathlib.Path, size: int | None = None) -> Vocabulary:
     """The vocabulary in a file.
 
     Raises:
-        UserError: it is damaged, or has not `size` pieces.
+        UserError: it is damaged, or the number of pieces is not `size`.
     """
     try:
         result = Vocabulary(pathlib.Path(path).read_bytes())
     except RuntimeError as error:
-        raise UserError(f"{path} is no SentencePiece model: remove it, and it is made anew from the text") from error
+        raise UserError(f"{path} is no SentencePiece model: remove it, and the next run trains it again") from error
     if size is not None and len(result) != size:
         raise UserError(f"{path} has {len(result)} pieces, and config.data.vocabulary={size}: choose another --workdir")
     return result
 
 
 def _reason(error):
-    """What SentencePiece says of the text, without its own options."""
+    """SentencePiece's complaint about the text, without the names of its options."""
     if most := re.search(r"size too high.*<= (\d+)", str(error)):
         return f"which yields at most {most[1]} pieces"
     if least := re.search(r"required_chars\. \d+ vs (\d+)", str(error)):
@@ -132,12 +135,12 @@ def _reason(error):
 
 
 def check() -> None:
-    """Raises UserError unless SentencePiece is installed."""
+    """Raise UserError unless SentencePiece is installed."""
     _sentencepiece()
 
 
 def _write(path, model):
-    """Keep the model, whole or not at all; a place that cannot be written to is left."""
+    """Save the model completely or not at all. A place that cannot be written to is skipped."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as file:

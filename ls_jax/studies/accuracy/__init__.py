@@ -1,4 +1,4 @@
-"""Accuracy and hard-label likelihood, with smoothing and without (the paper's Table 2)."""
+"""Accuracy and likelihood of the one-hot labels, with and without smoothing (the paper's Table 2)."""
 from ls_jax.studies.accuracy.measure import (
     MEASURES,
     accuracy,

@@ -1,4 +1,4 @@
-"""Accuracy and hard-label negative log-likelihood, hard against smoothed (the paper's Table 2)."""
+"""Accuracy and negative log-likelihood of the one-hot labels (the paper's Table 2)."""
 from typing import Any
 
 import numpy as np
@@ -8,14 +8,16 @@ from scipy.special import logsumexp
 from ls_jax import checked
 from ls_jax.errors import InvalidArray
 from ls_jax.studies.common.blocks import blocks
+from ls_jax.studies.common.crossed import Sample
+from ls_jax.studies.common.streaming import top_label
 
 
 def accuracy(logits: Real[np.ndarray, "*batch examples classes"],
              labels: Integer[np.ndarray, " examples"]) -> Float[np.ndarray, "*batch"] | float:
-    """The share of examples whose largest logit is the label's; the first of equal logits counts.
+    """The fraction of examples whose largest logit is the label's; of equal logits the first counts.
 
     Raises:
-        InvalidArray: logits hold NaN or +inf, or an example whose classes are all -inf; a label is none of the classes.
+        InvalidArray: a logit is NaN or +inf, all logits of an example are -inf, or a label is not a class.
     """
     logits = checked.reals(logits)
     top = np.argmax(logits, axis=-1)  # also finds NaN
@@ -25,7 +27,7 @@ def accuracy(logits: Real[np.ndarray, "*batch examples classes"],
 
 def negative_log_likelihood(logits: Real[np.ndarray, "*batch examples classes"],
                             labels: Integer[np.ndarray, " examples"]) -> Float[np.ndarray, "*batch"] | float:
-    """Mean negative log-likelihood of the hard labels, in nats, summed in float64; inf where a label's logit is -inf.
+    """Mean negative log-likelihood of the labels in nats, summed in float64; inf where a label's logit is -inf.
 
     Raises:
         InvalidArray: as `accuracy`.
@@ -48,10 +50,23 @@ MEASURES = {"accuracy": accuracy, "nll": negative_log_likelihood}
 
 
 def measure_all(logits: Any, labels: Integer[np.ndarray, " examples"]) -> dict[str, Any]:
-    """Every measure of one member on one split, and the number of examples; logits [N, K] may be more than fits into memory."""
+    """{measure: value, "examples": count} of one member on one split; logits [N, K] may be larger than memory."""
     logits, labels = checked.member(logits, labels)
     totals = dict.fromkeys(MEASURES, 0.0)
     for rows in blocks(*logits.shape):
         for name, f in MEASURES.items():
             totals[name] += float(f(logits[rows], labels[rows])) * len(labels[rows])
     return {**{name: total / len(labels) for name, total in totals.items()}, "examples": len(labels)}
+
+
+def of_examples(logits: Any, labels: Integer[np.ndarray, " examples"],
+                units: Integer[np.ndarray, " examples"] | None = None) -> dict[str, Sample]:
+    """Every measure's value of each example of one member, for intervals; logits [N, K] may be more than fits into
+    memory.
+
+    `units` are what is drawn anew, such as the sentences that tokens are in; None: the examples.
+    """
+    of = top_label(logits, labels)
+    return {"accuracy": Sample(float(of.correct.mean()), values=of.correct.astype(np.float64),
+                               clusters=units, step=1.0),
+            "nll": Sample(float(of.nll.mean()), values=of.nll, clusters=units)}

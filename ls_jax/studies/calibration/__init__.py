@@ -1,4 +1,4 @@
-"""Is the confidence of a prediction the share of such predictions that are right? (Table 3, Figures 2 and 4.)"""
+"""Does confidence match accuracy? Calibration errors and temperature scaling (Table 3, Figures 2 and 4)."""
 from ls_jax.studies.calibration.measure import (
     Reliability,
     calibration_error_difference,

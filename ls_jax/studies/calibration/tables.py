@@ -1,96 +1,141 @@
-"""Calibration tables: the paper's Table 3 with this run's row beside the paper's, and every smoothing of a split.
+"""Calibration tables: Table 3 with this run's rows above the paper's, and one row for every arm of a split.
 
-A table is [caption, header row, rows...], all text, as `accuracy.tables.cells` gives.
+A table is [caption, header row, rows...], all text.
 """
 from collections.abc import Sequence
 from typing import Any
 
 from ls_jax import paper
-from ls_jax.studies.common import records as results
-from ls_jax.studies.common import tables
+from ls_jax.studies.calibration.records import FLOOR
+from ls_jax.studies.common import records, tables
 
-SCORES = ("classwise ece", "smooth ece", "nll", "brier", "aurc", "aurc of normalised logits")
+SCORES = ("classwise ece", "smooth ece", "nll", "brier")
+COMPARED = ("debiased squared error", "nll", "scaled nll", "ece")
 
 
-def table_3(records: Sequence[results.Record], split: str, name: str) -> list[Any]:
-    """The paper's Table 3: this run by an honest temperature, then by the paper's (same examples, ECE), then the paper's rows.
+def table_3(results: Sequence[records.Record], split: str, name: str) -> list[Any]:
+    """Table 3: this run with the cross-fitted temperature, then with T fitted on the same split, then the paper's rows.
 
-    Where more than smoothing varies, there are these rows for each setting of the rest.
+    Where more than smoothing varies, each setting of the rest has its rows.
     """
-    here = _here(records, split)
-    varying = results.others([record.hyper for record in here])
-    rows = [("data, network", "hard, T = 1: ECE", "temperature scaling: ECE / T", "label smoothing: ECE / α")]
-    for other, group in results.grouped(here):
-        smoothed = min((record for record in results.select(group, quantity="ece") if record.hyper.get("alpha", 0.0) > 0),
-                       key=lambda record: record.mean, default=None)
-        hard = [record for record in group if results.is_plain(record.hyper)]
+    here = records.of_smoothing(_here(results, split))
+    varying = records.others([record.hyper for record in here])
+    rows = [("data, network", "unsmoothed, T = 1: ECE", "temperature scaling: ECE / T", "label smoothing: ECE / α")]
+    for other, group in records.grouped(here):
+        smoothed = "; ".join(f"{tables.mean_std(record)} / {record.hyper['alpha']:g}"
+                             for record in records.select(group, quantity="ece") if record.hyper.get("alpha", 0.0) > 0)
+        unsmoothed = [record for record in group if record.plain]
         named = f"{name}, {tables.label(other, varying)}" if varying else name
-        for ece in results.select(hard, quantity="ece"):
-            for scaled, fitted in zip(results.select(hard, quantity="scaled ece"), results.select(hard, quantity="temperature")):
+        for ece in records.select(unsmoothed, quantity="ece"):
+            for scaled, fitted in zip(records.select(unsmoothed, quantity="scaled ece"),
+                                      records.select(unsmoothed, quantity="temperature")):
                 rows.append((f"{named}; T fitted on {scaled.extra['fitted_on']} by {scaled.extra['criterion'].upper()}",
                              tables.mean_std(ece), f"{tables.mean_std(scaled)} / {fitted.mean:.2f}",
-                             f"{tables.mean_std(smoothed)} / {smoothed.hyper['alpha']:g}" if smoothed else ""))
-    return [f"Table 3 on the {split} split, mean ± standard deviation over seeds; the smoothing of the smallest ECE is shown, as in "
-            "the paper, which makes that column a little optimistic", *rows, *paper.table_3()]
+                             smoothed))
+    return [
+        f"Table 3 on the {split} split, mean ± standard deviation over seeds. Every smoothing is shown: the "
+        "one with the smallest ECE would be chosen on the examples that judge it.", *rows, *paper.table_3()
+    ]
 
 
-def cells(records: Sequence[results.Record], split: str) -> list[Any]:
-    """Every arm of one split: calibration error, regime and temperature.
+def cells(results: Sequence[records.Record], split: str) -> list[Any]:
+    """One row for every arm of a split: calibration errors, regime and temperature.
 
     Raises:
-        ValueError: two arms have one label.
+        ValueError: two arms have the same label.
     """
-    here = _here(records, split)
+    here = _here(results, split)
     names = tables.names_of(here)
-    named = lambda quantity, **fields: tables.by_label(results.select(here, quantity=quantity, **fields), names)
-    fitted_on, criterion = (results.select(here, quantity="temperature")[0].extra[name] for name in ("fitted_on", "criterion"))
-    honest = dict(fitted_on=fitted_on, criterion=criterion)
-    fitted, scaled = named("temperature", **honest), named("scaled ece", **honest)
+
+    def named(quantity: str, **fields: str) -> dict[str, records.Record]:
+        return tables.by_label(records.select(here, quantity=quantity, **fields), names)
+
+    fitted_on, criterion = (records.select(here, quantity="temperature")[0].extra[name]
+                            for name in ("fitted_on", "criterion"))
+    cross_fitted = dict(fitted_on=fitted_on, criterion=criterion)
+    fitted, scaled = named("temperature", **cross_fitted), named("scaled ece", **cross_fitted)
     debiased, over = named("debiased ece"), named("overconfidence")
-    rows = [("smoothing", "ECE", "debiased [95 % over examples]", "confidence - accuracy", "T", "ECE at T")]
+    floors = named(FLOOR)  # files of earlier versions have none
+    rows = [("smoothing", "ECE", *(("of a calibrated network",) if floors else ()),
+             "debiased [95 % over examples]", "confidence - accuracy", "T", "ECE at T")]
     for label, record in named("ece").items():
-        rows.append((label, tables.mean_std(record), f"{debiased[label].mean:.4f} {_interval(debiased[label])}",
-                     f"{over[label].mean:+.4f} ({over[label].extra['regime']})", f"{fitted[label].mean:.3f}" + _bounded(fitted[label]),
-                     tables.mean_std(scaled[label])))
-    return [f"{split} split, {here[0].extra['examples']:,} examples, {here[0].extra['bins']} bins; mean ± standard deviation over seeds; "
-            f"T fitted on: {fitted_on}", *rows]
+        floor = (f"{floors[label].mean:.4f}",) if floors else ()
+        rows.append((label, tables.mean_std(record), *floor, f"{debiased[label].mean:.4f} {_interval(debiased[label])}",
+                     f"{over[label].mean:+.4f} ({over[label].extra['regime']})",
+                     f"{fitted[label].mean:.3f}" + _bounded(fitted[label]), tables.mean_std(scaled[label])))
+    return [
+        f"{split} split, {here[0].extra['examples']:,} examples, {here[0].extra['bins']} bins; mean ± standard "
+        f"deviation over seeds; "
+        f"T fitted on: {fitted_on}", *rows
+    ]
 
 
-def scores(records: Sequence[results.Record], split: str) -> list[Any]:
-    """Every arm of one split: other calibration errors, proper scores, and selective classification.
+def differences(results: Sequence[records.Record], split: str) -> list[Any]:
+    """One row for every arm that has a baseline: its paired differences from it; the caption alone without any.
 
     Raises:
-        ValueError: two arms have one label.
+        ValueError: two arms have the same label.
     """
-    here = [record for record in _here(records, split) if record.quantity in SCORES]
+    here = [record for record in records.select(results, study="calibration", split=split, kind=records.DIFFERENCE)
+            if record.quantity in COMPARED and record.extra.get("fitted_on") != "same split"]
+    names = tables.names_of(here)
+    found = tables.pivot(here, lambda record: tables.label(record, names), lambda record: (
+        tables.difference(record, "+.4f") + (f"; {of}" if (of := tables.sources(record, ".4f")) else "")))
+    caption = ("Paired differences from the baseline; standard errors by their source. "
+               "The plain ECE is biased where a network is calibrated: judge by the debiased squared error and the NLL")
+    covering = tables.covering(here)
+    return [f"{caption}; {covering}" if covering else caption, ("smoothing", *COMPARED),
+            *((label, *(of.get(quantity, "") for quantity in COMPARED)) for label, of in found.items())]
+
+
+def scores(results: Sequence[records.Record], split: str) -> list[Any]:
+    """One row for every arm of a split: other calibration errors and proper scores.
+
+    Raises:
+        ValueError: two arms have the same label.
+    """
+    here = [record for record in _here(results, split) if record.quantity in SCORES]
     names = tables.names_of(here)
     found = tables.pivot(here, lambda record: tables.label(record, names), tables.mean_std)
-    return ["Classwise: mean over the classes' own probabilities. Smooth: Błasiok and Nakkiran's, without bins. AURC: error rate of the "
-            "most confident examples, averaged over how many are kept; also with Xia et al.'s normalised logits",
-            ("smoothing", *(name.replace("ece", "ECE").replace("nll", "NLL").replace("aurc", "AURC") for name in SCORES)),
-            *((label, *(of[quantity] for quantity in SCORES)) for label, of in found.items())]
+    return [
+        "Classwise ECE: mean over classes of the error of each class's probability. Smooth ECE: by Błasiok and "
+        "Nakkiran, without bins.",
+        ("smoothing", *(name.replace("ece", "ECE").replace("nll", "NLL") for name in SCORES)),
+        *((label, *(of[quantity] for quantity in SCORES)) for label, of in found.items())
+    ]
 
 
-def summary(records: Sequence[results.Record], split: str) -> str:
-    """Which regime the hard network is in, and which smoothing is best calibrated, in a sentence or two."""
-    here = _here(records, split)
-    varying = results.others([record.hyper for record in here])
-    at = lambda record: f" at {tables.label(record.hyper, varying)}" if varying else ""
+def summary(results: Sequence[records.Record], split: str) -> str:
+    """Sentences on whether the unsmoothed network is over-confident, and which smoothing is best calibrated."""
+    here = records.of_smoothing(_here(results, split))
+    varying = records.others([record.hyper for record in here])
+
+    def at(record: records.Record) -> str:
+        return f" at {tables.label(record.hyper, varying)}" if varying else ""
+
     parts = []
-    for record in results.select(here, quantity="overconfidence"):
-        if results.is_plain(record.hyper):
+    for record in records.select(here, quantity="overconfidence"):
+        if record.plain:
             network = "Without smoothing the network" if record.hyper else "The network"
-            parts.append(f"{network} is {record.extra['regime']} on the {split} split{at(record)}: confidence minus accuracy is "
-                         f"{record.mean:+.4f} {_interval(record)}.")
-    for record in results.select(here, quantity="best alpha"):
-        low, high = record.interval
-        draws = f"{record.extra['share'][f'{low:g}']:.0%} of draws" if low == high else f"{low:g} to {high:g} in 95 % of draws"
-        parts.append(f"The best-calibrated smoothing{at(record)} is α = {record.hyper['alpha']:g} ({draws} of examples and seeds).")
+            parts.append(
+                f"{network} is {record.extra['regime']} on the {split} split{at(record)}: confidence minus accuracy is "
+                f"{record.mean:+.4f} {_interval(record)}.")
+    for record in records.select(here, quantity="best alpha"):
+        if "chosen_on" not in record.extra:  # of earlier versions, which chose on the same examples
+            continue
+        alphas = " and ".join(f"{alpha:g}" for alpha in dict.fromkeys(record.values))
+        where = ("Chosen on validation" if record.extra["chosen_on"] == "validation" else
+                 "Chosen on each half of the examples and judged on the other")
+        networks = record.extra["networks"]
+        parts.append(
+            f"{where}, the best-calibrated smoothing{at(record)} is α = {alphas}; its debiased squared error is "
+                     f"{1e4 * record.extra['error']:.2f} points²"
+                     f" ({networks} seed{'s' if networks > 1 else ''}).")
     return " ".join(parts)
 
 
-def _here(records, split):
-    return results.select(records, study="calibration", split=split, kind=results.VALUE)
+def _here(results, split):
+    return records.select(results, study="calibration", split=split, kind=records.VALUE)
 
 
 def _interval(record):

@@ -1,13 +1,13 @@
-"""Temperature scaling (Guo et al. 2017): one number that divides the logits of a trained network, fitted on held-out data.
+"""Temperature scaling (Guo et al. 2017): the logits of a trained network are divided by T, fitted on held-out data.
 
-The mean NLL is convex in 1/T, so its slope in log T changes sign at most once: Newton's steps on that slope, kept inside a
-bracket by bisection, find the minimum or the bound it lies beyond.
+The mean NLL is convex in 1/T, so its slope in log T changes sign at most once. Newton's method on that slope, with
+bisection to stay inside a bracket, finds the minimum, or the bound beyond which it lies.
 """
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Integer, Real
 
 from ls_jax import checked
 from ls_jax.studies.calibration import binning
@@ -27,27 +27,30 @@ class Scores(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A fitted temperature. `status` is "converged", "at lower bound", "at upper bound", or "flat" (T = 1 is kept)."""
+    """A fitted temperature. `status`: "converged", "at lower bound", "at upper bound", or "flat" (T stays 1)."""
     temperature: Any
     converged: Any
     status: Any
-    fitted: Scores           # on the examples it was fitted on
-    reported: Scores | None  # on those it is reported on
+    fitted: Scores           # on the examples of the fit
+    reported: Scores | None  # on the examples of `report`
 
 
 def fit_temperature(logits: streaming.Logits, labels: streaming.Labels, report: Sequence[Any] | str | None = None, *,
                     criterion: str = "nll", bins: int = 15, bounds: tuple[float, float] = BOUNDS,
                     grid: Sequence[float] = GRID, mask: streaming.Mask = None) -> Fit:
-    """The temperature that minimises a criterion on these examples, and the scores before and after it.
+    """The temperature that minimises a criterion on these examples, with the scores before and after.
 
-    `report` is another split, (logits, labels) or (logits, labels, mask), on which to report it; "same" reports the scores on
-    the examples that it was fitted on, as the paper seems to do. `criterion` is "nll" (bounded, in float64) or "ece",
-    which picks from `grid` the smallest calibration error, of equal ones the nearest to 1. Leading dimensions are
-    members; those of `report` must be the same.
+    `report` is another split to report on, (logits, labels) or (logits, labels, mask); "same" reports on the examples
+    of the fit, as the paper seems to do. `criterion` is "nll" (within `bounds`, in float64) or "ece", which picks the
+    temperature of `grid` with the smallest calibration error (of equal ones, the nearest to 1). Leading dimensions are
+    members; `report` must have the same ones.
 
-    Where no temperature minimises the NLL: labels that all have the largest logit (separable, or one right example) take
-    the lower bound, logits that are no better than none (or one wrong example) the upper one, and where the NLL does not
-    depend on T (constant logits, one class, logits too large to tell) it is 1. Raises ValueError where the NLL is infinite.
+    Some NLLs have no minimum. If every label has the largest logit (separable, or one correct example), T is the lower
+    bound. If the logits are worse than constant ones (or one wrong example), it is the upper bound. If the NLL does not
+    depend on T (constant logits, one class, logits too large), it is 1.
+
+    Raises:
+        ValueError: an argument is invalid, or the NLL is infinite.
     """
     if criterion not in ("nll", "ece"):
         raise ValueError(f"criterion={criterion!r}: choose nll or ece")
@@ -72,24 +75,24 @@ def fit_temperature(logits: streaming.Logits, labels: streaming.Labels, report: 
     return result._replace(reported=reported)
 
 
-def scores_at(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"], temperature: float,
+def scores_at(logits: Real[Any, "examples classes"], labels: Integer[np.ndarray, " examples"], temperature: float,
               bins: int = 15) -> Scores:
-    """NLL and calibration error of one member at temperature 1 and at another."""
+    """NLL and calibration error of one member at temperature 1 and at `temperature`."""
     nll, ece = zip(*(_nll_and_ece(logits, labels, each, bins) for each in (1.0, temperature)))
     return Scores(*nll, *ece)
 
 
-def minimise_nll(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"],
+def minimise_nll(logits: Real[Any, "examples classes"], labels: Integer[np.ndarray, " examples"],
                  bounds: tuple[float, float] = BOUNDS, tolerance: float = 1e-6) -> tuple[float, str]:
-    """(T, status) of one member; a typical fit is three passes over the logits.
+    """(T, status) of the smallest NLL of one member; a typical fit takes three passes over the logits.
 
-    It ends with a Newton step below the tolerance, which leaves about the square of it.
+    It stops after a Newton step below the tolerance; the remaining error is about its square.
     """
     logits, labels = checked.member(logits, labels)
     low, high = np.log(bounds)
-    few = slice(None, None, 16)  # of many examples a few tell where to start
-    here = (np.log(minimise_nll(streaming.Rows(logits, few), labels[few], bounds, 1e-2)[0]) if len(labels) > SEARCHED_AT_ONCE
-            else 0.0)
+    few = slice(None, None, 16)  # a few of many examples give a starting point
+    here = (np.log(minimise_nll(streaming.Rows(logits, few), labels[few], bounds, 1e-2)[0])
+            if len(labels) > SEARCHED_AT_ONCE else 0.0)
     tried = set()
     slope, variance, separable = _slope(logits, labels, np.exp(here))
     if separable:
@@ -112,17 +115,18 @@ def minimise_nll(logits: Float[np.ndarray, "examples classes"], labels: Int[np.n
         slope, variance, _ = _slope(logits, labels, np.exp(here))
 
 
-def minimise_ece(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"], bins: int = 15,
+def minimise_ece(logits: Real[Any, "examples classes"], labels: Integer[np.ndarray, " examples"], bins: int = 15,
                  grid: Sequence[float] = GRID) -> tuple[float, str]:
-    """(T, status) of one member: the temperature of the grid with the smallest equal-width calibration error; one pass."""
+    """(T, status) of one member: the grid's temperature with the smallest equal-width calibration error; one pass."""
     logits, labels = checked.member(logits, labels)
     grid, edges = sorted(grid, key=lambda temperature: abs(np.log(temperature))), binning.equal_width(bins)
 
     def block(rows):
         top, shifted, _, _ = streaming.softmax(logits[rows])
         correct = top == labels[rows]
-        shifted[np.arange(len(top)), top] = -np.inf  # what is left sums to the odds against the prediction
-        others = (np.exp(shifted * shifted.dtype.type(1 / temperature)).sum(axis=-1).astype(np.float64) for temperature in grid)
+        shifted[np.arange(len(top)), top] = -np.inf  # the rest sums to the odds against the prediction
+        others = (np.exp(shifted * shifted.dtype.type(1 / temperature)).sum(axis=-1).astype(np.float64)
+                  for temperature in grid)
         with np.errstate(over="ignore"):
             cells = [binning.cells(1 / (1 + against), correct, edges) for against in others]
         return np.array([(each.count, each.confidence) for each in cells])
@@ -142,7 +146,7 @@ def _nll_and_ece(logits, labels, temperature, bins):
 
 
 def _slope(logits, labels, temperature):
-    """d NLL / d log T, the mean variance of logits / T under the prediction (its scale), and whether every label is on top."""
+    """(d NLL / d log T, mean variance of logits / T under the prediction, whether every label has the top logit)."""
     def block(rows):
         _, shifted, weight, others = streaming.softmax(np.asarray(logits[rows], np.float64), temperature)
         true = shifted[np.arange(len(others)), labels[rows]]
@@ -158,5 +162,6 @@ def _slope(logits, labels, temperature):
 
     slope, variance, smallest = zip(*streaming.over_blocks(block, *logits.shape))
     if min(smallest) == -np.inf:
-        raise ValueError("a label has no probability (its logit is -inf, or another's is +inf): no temperature gives a finite NLL")
+        raise ValueError(
+            "a label has probability 0 (its logit is -inf, or another's is +inf): no temperature gives a finite NLL")
     return sum(slope) / len(labels), sum(variance) / len(labels), min(smallest) == 0

@@ -1,1 +1,1 @@
-"""What several studies share: records, claims, statistics, blocks, plots."""
+"""Modules that several studies share: records, claims, statistics, reading in blocks, tables, plots."""

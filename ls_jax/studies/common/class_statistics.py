@@ -1,13 +1,13 @@
-"""What the representation measures need of the features: sums by class, from two passes that read a block at a time.
+"""Per-class statistics of features for the representation measures, in two passes over blocks of rows.
 
-All classes count equally, however many examples they have, so that the measures mean the same on unbalanced data. Sums are float64,
-and scatter is taken about the means, in the second pass: a collapsed network's spread would drown in its means' squares.
+All classes have equal weight, so that the measures mean the same on unbalanced data. Sums are float64. The covariance
+is computed around the means in a second pass, since a collapsed network's spread is lost beside the squared means.
 """
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from scipy import sparse
 
 from ls_jax import checked
@@ -17,21 +17,21 @@ from ls_jax.studies.common.blocks import blocks
 
 
 class ClassStatistics(NamedTuple):
-    """Of the classes that have examples, in the order of their ids."""
+    """Statistics of the classes that have examples, in the order of their ids."""
     classes: Int[np.ndarray, " present"]
     count: Int[np.ndarray, " present"]
     means: Float[np.ndarray, "present features"]
-    directions: Float[np.ndarray, "present features"]   # means of the features divided by their norms; a zero stays zero
+    directions: Float[np.ndarray, "present features"]   # means of the features over their norms; zero stays zero
     within: Float[np.ndarray, "features features"]      # Σ_W: mean over classes of the class's covariance (1/n)
 
     @property
     def centred(self) -> Float[np.ndarray, "present features"]:
-        """Class means less their mean."""
+        """Class means minus their mean."""
         return self.means - self.means.mean(axis=0)
 
 
-def of_features(features: Any, labels: Int[np.ndarray, " examples"]) -> ClassStatistics:
-    """The statistics of features [N, d], which may be a memory map of more than fits into memory; d² numbers are held.
+def of_features(features: Any, labels: Integer[np.ndarray, " examples"]) -> ClassStatistics:
+    """Statistics of features [N, d], which may be a memory map larger than memory; d² numbers are held.
 
     Raises:
         InvalidArray: a dtype or a shape is wrong, there is no example, or a feature is not finite.
@@ -39,12 +39,15 @@ def of_features(features: Any, labels: Int[np.ndarray, " examples"]) -> ClassSta
     labels = checked.integers(labels)
     checked.check_reals(features, "features", 2)
     if labels.shape != (features.shape[0],):
-        raise InvalidArray(f"labels have shape {labels.shape}, and {(features.shape[0],)} goes with features of shape {features.shape}")
+        raise InvalidArray(
+            f"labels have shape {labels.shape}, but features {features.shape}: labels must be {(features.shape[0],)}")
     if 0 in features.shape:
-        raise InvalidArray(f"features have shape {tuple(features.shape)}: at least one example and one feature are due")
+        raise InvalidArray(
+            f"features have shape {tuple(features.shape)}: at least one example and one feature are needed")
     classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
     width = features.shape[1]
-    means, directions, within = np.zeros((len(classes), width)), np.zeros((len(classes), width)), np.zeros((width, width))
+    means, directions = np.zeros((2, len(classes), width))
+    within = np.zeros((width, width))
     for rows in blocks(len(labels), width):
         block, of_class = checked.doubles(features[rows]), indicator(position[rows], len(classes))
         checked.check_finite("features", block, rows.start)
@@ -60,12 +63,15 @@ def of_features(features: Any, labels: Int[np.ndarray, " examples"]) -> ClassSta
 
 
 def indicator(position: Int[np.ndarray, " examples"], classes: int) -> sparse.csr_array:
-    """[classes, examples], 1 where the example is of the class: its product with rows sums them by class."""
+    """The sparse one-hot matrix [classes, examples]; its product with rows sums them by class."""
     return sparse.csr_array((np.ones(len(position)), (position, np.arange(len(position)))), (classes, len(position)))
 
 
 def disagreement(arrays: Mapping[str, Any], statistics: ClassStatistics) -> float:
-    """The share of examples whose nearest class mean is of another class than the largest logit (classes with examples only)."""
+    """The fraction of examples whose nearest class mean and largest logit are of different classes (NC4).
+
+    Only classes that have examples count.
+    """
     logits, labels = checked.member(arrays["logits"], arrays["labels"])
     different, norms = 0, np.sum(statistics.centred ** 2, axis=1)
     middle = statistics.means.mean(axis=0)
@@ -76,8 +82,8 @@ def disagreement(arrays: Mapping[str, Any], statistics: ClassStatistics) -> floa
     return float(different / len(labels))
 
 
-def stability(logits: Any, labels: Int[np.ndarray, " examples"], temperature: float = 1.0) -> float:
-    """S of logits [N, K], at most 1: 1 where all examples of a class get the same probabilities."""
+def stability(logits: Any, labels: Integer[np.ndarray, " examples"], temperature: float = 1.0) -> float:
+    """Stability S of logits [N, K], at most 1; it is 1 where all examples of a class get the same probabilities."""
     logits, labels = checked.member(logits, labels)
     classes, position, count = np.unique(labels, return_inverse=True, return_counts=True)
     total, square = np.zeros((len(classes), logits.shape[1])), np.zeros(len(classes))

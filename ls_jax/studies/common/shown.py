@@ -1,4 +1,4 @@
-"""What a page shows: a workdir as every study's section gets it."""
+"""`Shown`: a workdir's contents, as each study's `section` receives them."""
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,19 @@ from ls_jax.studies.common.records import Record, Row
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What a workdir holds: an experiment, or the analysis of a file of predictions.
+    """An experiment, or the analysis of a file of predictions.
 
     Args:
-        workdir: where it is.
-        figures: the folder for a section's figures.
-        title, subtitle: of its part of the page.
-        records: its results.
-        rows: the members' hyper-parameters; of an analysis one without any.
+        workdir: its folder.
+        figures: the folder into which sections write figures.
+        title, subtitle: headings of its part of the page.
+        records: the records in its results.json.
+        rows: each member's hyper-parameters; for an analysis, one empty dict.
         held_out: the reported split.
-        config: the experiment's; None of an analysis.
-        analysis: what its analysis.json says; None of an experiment.
-        dataset: a `data.Dataset` for its pictures, or None.
-        share: the part of the page's size that it may take.
+        config: the experiment's config; None for an analysis.
+        analysis: the content of analysis.json; None for an experiment.
+        dataset: the source of pictures for the explorer; None: no pictures.
+        share: the fraction of the page's size budget that it may use.
     """
     workdir: pathlib.Path
     figures: pathlib.Path

@@ -1,8 +1,8 @@
-"""Softmax in one pass over the logits, in blocks that stay in a core's cache: nothing as large as the logits is made.
+"""Softmax in one pass over the logits, in blocks that fit a core's cache; no array as large as the logits is made.
 
-Float32 logits (and shorter ones) are exponentiated in float32, longer ones and integers in float64; sums over examples are float64.
-The largest logit's own term, exp(0) = 1, is kept apart from the sum of the others: so 1 - confidence keeps its
-precision at saturated logits, and k tied classes have a confidence of exactly 1/k.
+Logits of float32 or less are exponentiated in float32, float64 and integers in float64; sums over examples are float64.
+The largest logit's own term, exp(0) = 1, is kept apart from the sum of the others. So 1 - confidence stays precise at
+saturated logits, and k tied classes have a confidence of exactly 1/k.
 """
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Integer, Real
 from ls_jax import checked
 from ls_jax.errors import InvalidArray
 
-BLOCK = 2**19  # logits, 2 MiB of float32: smaller ones fit the cache better, but threads then wait for each other on a busy machine
+BLOCK = 2**19  # logits, 2 MiB of float32; in smaller blocks, threads wait for each other on a busy machine
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Logits = Real[Any, "*batch examples classes"]
@@ -24,22 +24,22 @@ Mask = Bool[Any, "*#batch examples"] | None
 
 
 class Softmax(NamedTuple):
-    """A block's softmax, relative to its largest entry: probability = exponential / (1 + others), and the rest likewise."""
-    top: Int[np.ndarray, " rows"]                # where the largest logit is, the first of equal ones
+    """A block's softmax relative to its largest entry: a probability is exponential / (1 + others)."""
+    top: Int[np.ndarray, " rows"]                # index of the largest logit, the first of equal ones
     shifted: Float[np.ndarray, "rows classes"]   # (logit - largest) / temperature
     exponential: Float[np.ndarray, "rows classes"]
     others: Float[np.ndarray, " rows"]           # the sum of the exponentials of all but the largest
 
 
 class TopLabel(NamedTuple):
-    """What the measures of a prediction need of each example: few enough numbers to keep for a whole sweep."""
+    """Three numbers for each example, from which most measures of predictions are computed."""
     confidence: Float[np.ndarray, " examples"]   # the largest probability
     correct: Bool[np.ndarray, " examples"]
     nll: Float[np.ndarray, " examples"]          # nats
 
 
 class Rows:
-    """Some rows of an array, in steps, that are read only when a block of them is asked for."""
+    """A lazy view of an array's rows: only the blocks that are indexed are read."""
 
     def __init__(self, array: Any, rows: slice):
         self._array, self._rows = array, range(*rows.indices(len(array)))
@@ -54,7 +54,7 @@ class Rows:
 
 
 def over_blocks(function: Callable[[slice], Any], examples: int, classes: int) -> Iterator[Any]:
-    """function(rows) for consecutive slices of the examples, in order, on as many threads as there are cores."""
+    """function(slice) for consecutive slices of the examples, in order, computed on one thread for each core."""
     step = max(1, BLOCK // max(1, classes))
     blocks = [slice(start, min(start + step, examples)) for start in range(0, examples, step)]
     if min(len(blocks), WORKERS) < 2:
@@ -65,15 +65,16 @@ def over_blocks(function: Callable[[slice], Any], examples: int, classes: int) -
 
 
 def softmax(block: Float[np.ndarray, "rows classes"], temperature: float = 1.0) -> Softmax:
-    """The softmax of a block. +inf takes all the probability, shared if there are several; -inf has none.
+    """The softmax of a block. Logits of +inf share all the probability; logits of -inf have none.
 
-    Raises InvalidArray for NaN, and for an example whose logits are all -inf.
+    Raises:
+        InvalidArray: a logit is NaN, or all logits of an example are -inf.
     """
     block = checked.reals(block)
     rows = np.arange(len(block))
     top = block.argmax(axis=-1)  # also finds NaN
     largest = block[rows, top]
-    with np.errstate(invalid="ignore", over="ignore"):  # float32 logits may be farther apart than float32 reaches: no probability is
+    with np.errstate(invalid="ignore", over="ignore"):  # a difference may overflow float32; its probability is 0
         shifted = block - largest[:, None]
     infinite = ~np.isfinite(largest)
     if infinite.any():
@@ -90,16 +91,16 @@ def softmax(block: Float[np.ndarray, "rows classes"], temperature: float = 1.0) 
     return Softmax(top, shifted, exponential, others)
 
 
-def top_label(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"],
+def top_label(logits: Real[Any, "examples classes"], labels: Integer[np.ndarray, " examples"],
               temperature: float = 1.0) -> TopLabel:
-    """Confidence, correctness and NLL of every example; float64 but for `correct`."""
+    """Confidence, correctness and NLL of every example, in float64 (`correct`: bool)."""
     logits, labels = checked.member(logits, labels)
 
     def block(rows):
         values = checked.reals(logits[rows])
         top, shifted, _, others = softmax(values, temperature)
         true = shifted[np.arange(len(top)), labels[rows]].astype(np.float64)
-        lost = np.flatnonzero(np.isneginf(true))  # where float32 does not reach, float64 may
+        lost = np.flatnonzero(np.isneginf(true))  # overflowed in float32: recompute in float64
         true[lost] = (values[lost, labels[rows][lost]].astype(np.float64) - values[lost, top[lost]]) / temperature
         others = others.astype(np.float64)
         return TopLabel(1 / (1 + others), top == labels[rows], np.log1p(others) - true)
@@ -111,8 +112,8 @@ def top_label(logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndar
 def over_members(function: Callable[..., Any], logits: Logits, labels: Labels, mask: Mask = None) -> Any:
     """function(logits [examples, classes], labels [examples]) for each index of the leading dimensions, stacked.
 
-    Examples outside the mask are left out before anything is computed from them. A result is a number, an array or a
-    NamedTuple of them (None stays None); numbers come back as floats where there are no leading dimensions.
+    Examples outside the mask are removed first. `function` returns a number, an array or a NamedTuple of them (None
+    stays None). Without leading dimensions, numbers are returned as Python floats.
     """
     checked.check_unmasked(logits, "logits")
     logits, labels = np.asarray(logits), checked.integers(labels)
@@ -122,13 +123,13 @@ def over_members(function: Callable[..., Any], logits: Logits, labels: Labels, m
     batch, examples = logits.shape[:-2], logits.shape[-2]
     labels = _broadcast("labels", labels, (*batch, examples))
     mask = _broadcast("mask", np.ones(examples, bool) if mask is None else checked.booleans(mask), (*batch, examples))
-    results = []
+    found = []
     for index in np.ndindex(batch):
         kept = mask[index]
         member = (logits[index], labels[index]) if kept.all() else (logits[index][kept], labels[index][kept])
         _check(*member)
-        results.append(function(*member))
-    return _stack(results, batch)
+        found.append(function(*member))
+    return _stack(found, batch)
 
 
 def _stack(results, batch):
@@ -143,7 +144,7 @@ def _broadcast(name, array, shape):
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
-        raise ValueError(f"{name} of shape {array.shape} do not fit logits whose [..., examples] are {shape}") from None
+        raise ValueError(f"{name} of shape {array.shape} do not fit logits with [..., examples] = {shape}") from None
 
 
 def _check(logits, labels):

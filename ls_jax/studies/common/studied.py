@@ -1,4 +1,4 @@
-"""A trained run as every study gets it."""
+"""`Studied`: a trained run, as each study's `collect` receives it."""
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from ls_jax.training.state import State
 
 @dataclasses.dataclass(frozen=True)
 class Studied:
-    """What training leaves, and what was predicted with it.
+    """A trained run and its predictions.
 
     Args:
-        run: its config, data set, layout on the devices and compiled programs.
+        run: config, data set, layout on the devices and compiled programs.
         states: the trained members, as slots.
-        workdir: where its checkpoints are, and its teachers' workdirs.
-        outputs: where its predictions are, and where a study keeps what it makes; it becomes the workdir's when all studies are done.
-        rows: of each member the hyper-parameters, seed, arm and baseline.
-        left_out: members that diverged, which have no predictions.
-        measured: (split, a member's row, {accuracy measure: value, "examples": count}) of all that was predicted.
-        primary: whether this is the process whose records count, and that writes; there is one.
-        records: those of the studies that came before; without those of the run itself.
+        workdir: holds the checkpoints, and the workdirs of teachers.
+        outputs: holds the predictions, and files that a study writes. It is moved into the workdir after all studies.
+        rows: each member's hyper-parameters, seed, arm and baseline.
+        left_out: members that diverged; they have no predictions.
+        measured: (split, a member's row, {accuracy measure: value, "examples": count}) for all predictions.
+        primary: whether this process writes files and its records are used; exactly one does.
+        records: the records of the studies before this one.
     """
     run: Run
     states: list[State]

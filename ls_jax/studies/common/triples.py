@@ -1,4 +1,4 @@
-"""Which classes are shown: triples for Figure 1 (`config.projection.classes`), a pair for Figure 6 (`config.information.classes`)."""
+"""The classes to show: triples for Figure 1, a pair for Figure 6, from config.STUDY.classes."""
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ from ls_jax.errors import UserError, did_you_mean
 
 Triple = tuple[int, int, int]
 
-# Figure 1's class triples by data set. The CIFAR-100 row may show either: the names it prints are tensor2tensor's list in
-# the order of superclasses, whose first three labels, 0, 1 and 2, are really these others.
+# Figure 1's class triples by data set. CIFAR-100 has two candidates: the printed names are the first three of
+# tensor2tensor's list, which is in the order of superclasses, but labels 0, 1 and 2 are really the second triple.
 PAPER_TRIPLES = {
     "cifar10": (("airplane", "automobile", "bird"),),
     "cifar100": (("beaver", "dolphin", "otter"), ("apple", "aquarium_fish", "baby")),
@@ -20,11 +20,12 @@ PAPER_PAIRS = {"cifar10": ("airplane", "dog")}
 
 
 def resolve_pair(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) -> tuple[int, int]:
-    """Class ids of `config.information.classes`: two names or ids; () for the paper's, where the data set has them, else the
-    first two classes.
+    """The class ids of `config.information.classes`, two names or ids.
+
+    () means the paper's pair where the data set has it, else the first two classes.
 
     Raises:
-        UserError: a class is unknown, or they are not two.
+        UserError: a class is unknown, or there are not exactly two different ones.
     """
     if not classes:
         classes = PAPER_PAIRS.get(dataset, ())
@@ -36,13 +37,12 @@ def resolve_pair(classes: Sequence[Any], dataset: str, class_names: Sequence[str
 
 
 def resolve(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) -> list[Triple]:
-    """Class ids of `config.projection.classes`: triples of names or ids, or one triple; () for the paper's, where the data
-    set has some, else the first three classes.
+    """The class ids of `config.projection.classes`, one triple or several; [] with fewer than three classes.
 
-    Returns an empty list where there are fewer than three classes.
+    () means the paper's triples where the data set has them, else the first three classes.
 
     Raises:
-        UserError: a class is unknown, or a triple is not one.
+        UserError: a class is unknown, or a triple does not have three different classes.
     """
     if len(class_names) < 3:
         return []
@@ -54,22 +54,22 @@ def resolve(classes: Sequence[Any], dataset: str, class_names: Sequence[str]) ->
     triples = [tuple(_class_id(entry, class_names) for entry in triple) for triple in classes or ((0, 1, 2),)]
     for triple, given in zip(triples, classes):
         if len(triple) != 3 or len(set(triple)) != 3:
-            raise UserError(f"config.projection.classes holds {tuple(given)}: a triple is three different classes")
+            raise UserError(f"config.projection.classes holds {tuple(given)}: a triple needs three different classes")
     return triples
 
 
 def has(names: Iterable[str], class_names: Sequence[str]) -> bool:
-    """Whether each of these names is one class's."""
+    """Whether each of these names matches exactly one class."""
     return all(len(_matches(name, class_names)) == 1 for name in names)
 
 
 def short(name: str) -> str:
-    """A class's name without ImageNet's number for it: tench of "tench (n01440764)"."""
+    """A class's name without ImageNet's id: "tench" for "tench (n01440764)"."""
     return re.sub(r" \(n\d{8}\)$", "", name)
 
 
 def _matches(entry, class_names):
-    """Classes of that name; ImageNet's are called as in "tench (n01440764)", and either part will do."""
+    """Ids of the classes of that name. ImageNet's names have two parts, "tench (n01440764)"; either one matches."""
     return [k for k, name in enumerate(class_names) if entry == name or entry in name.rstrip(")").split(" (")]
 
 
@@ -80,7 +80,7 @@ def _class_id(entry, class_names, field="config.projection.classes"):
     if len(matches) == 1:
         return matches[0]
     if len(matches) > 1:
-        raise UserError(f"{field} holds {entry!r}, which is the name of {len(matches)} classes: say "
+        raise UserError(f"{field} holds {entry!r}, which matches {len(matches)} classes: choose "
                         f"{' or '.join(class_names[k] for k in matches)}")
     if isinstance(entry, int):
         raise UserError(f"{field} holds {entry}: class ids go from 0 to {len(class_names) - 1}")

@@ -1,4 +1,4 @@
-"""Does a teacher that was trained with smoothing teach worse? (Section 4, Figure 5.)"""
+"""Do teachers trained with smoothing distil worse? (Section 4, Figure 5.)"""
 from ls_jax.studies.distillation.measure import (
     NEAREST,
     diffusion,

@@ -1,55 +1,65 @@
-"""What a teacher's outputs are like, and what distilling from them does to a student's classes: measures over arrays.
+"""Measures of a teacher's outputs, and of the diffusion of a student's classes.
 
-Logits [*members, examples, classes] and labels [examples] or [*members, examples] give one number a member, in float64.
+Logits [*members, examples, classes] and labels [examples] or [*members, examples] give one number for each member, in
+float64.
 """
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
 from ls_jax import checked
 from ls_jax.studies.common import class_statistics, streaming
 from ls_jax.studies.common.streaming import Labels, Logits, Mask
 
-NEAREST = 4  # similar to a class are the nearest 1/NEAREST of the others, at least one
+NEAREST = 4  # a class's similar classes are the nearest 1/NEAREST of the others, at least one
 
 
 def equivalent_smoothing(teacher_logits: Logits, labels: Labels, temperature: float = 1.0, mask: Mask = None) -> Any:
-    """γ = E[Σ_k (1 - y_k) pᵗ_k(T)] K/(K-1), the label smoothing that moves as much probability to the wrong classes (the paper §4).
+    """γ = E[Σ_k (1 - y_k) pᵗ_k(T)] K/(K-1): the label smoothing with equal probability on wrong classes (Section 4).
 
-    A teacher that gives the smoothed targets of α has γ = α; γ → 1 for T → ∞; a teacher that is surely wrong has K/(K-1). K is the
-    number of an example's classes whose logit is not -inf; of one class alone γ is 0.
+    A teacher that outputs the smoothed targets of α has γ = α; γ → 1 for T → ∞; a teacher that is certain and wrong has
+    K/(K-1). K is the number of an example's classes whose logit is not -inf; with one class γ is 0.
+
+    Raises:
+        ValueError: the temperature is not above 0, or shapes do not match.
     """
     def measure(logits, labels):
         def block(rows):
             values = checked.doubles(logits[rows], "logits")
             _, _, exponential, others = streaming.softmax(values, temperature)
-            exponential[np.arange(len(exponential)), labels[rows]] = 0  # the wrong classes' sum, without 1 - p_y's cancellation
-            present = scale(np.sum(values != -np.inf, axis=-1)) / scale(classes)  # 1 where all classes exist
+            exponential[np.arange(len(exponential)),
+                        labels[rows]] = 0  # sums the wrong classes, since 1 - p_y would cancel
+            present = _scale(np.sum(values != -np.inf, axis=-1)) / _scale(classes)  # 1 where all classes exist
             return np.sum(exponential.sum(axis=-1) / (1 + others) * present)
 
         classes = logits.shape[-1]
-        scale = lambda classes: classes / np.maximum(classes - 1, 1)
-        return np.float64(sum(streaming.over_blocks(block, *logits.shape)) / len(labels) * scale(classes))
+        return np.float64(sum(streaming.over_blocks(block, *logits.shape)) / len(labels) * _scale(classes))
 
     if not temperature > 0:
         raise ValueError(f"temperature={temperature!r} must be above 0")
     return streaming.over_members(measure, teacher_logits, labels, mask)
 
 
+def _scale(classes):
+    return classes / np.maximum(classes - 1, 1)
+
+
 def stability(teacher_logits: Logits, labels: Labels, temperature: float = 1.0, mask: Mask = None) -> Any:
-    """S = 1 - (1/K) Σ_c (1/n_c) Σ_i ||p_i - mean of p over class c||² (Shen et al. 2021), 1 for outputs that depend on the class alone.
+    """S = 1 - (1/K) Σ_c (1/n_c) Σ_i ||p_i - mean of p over class c||² (Shen et al. 2021), at most 1.
 
-    p_i is read as the whole vector of the example's probabilities; classes without examples are left out.
+    It is 1 for outputs that depend on the class alone. p_i is the example's whole vector of probabilities; classes
+    without examples are excluded.
     """
-    return streaming.over_members(lambda *member: class_statistics.stability(*member, temperature), teacher_logits, labels, mask)
+    return streaming.over_members(lambda *member: class_statistics.stability(*member, temperature), teacher_logits,
+                                  labels, mask)
 
 
-def similar_classes(teacher_logits: Float[np.ndarray, "examples classes"],
-                    labels: Int[np.ndarray, " examples"]) -> Bool[np.ndarray, "classes classes"]:
-    """[c, k]: whether class k is among the wrong classes that the teacher gives the largest mean logits on examples of class c.
+def similar_classes(teacher_logits: Real[Any, "examples classes"],
+                    labels: Integer[np.ndarray, " examples"]) -> Bool[np.ndarray, "classes classes"]:
+    """[c, k]: whether class k is among the wrong classes with the largest mean logits on examples of class c.
 
-    A mean runs over the examples for which the class exists, whose logit is not -inf.
+    A mean runs over the examples whose logit of the class is not -inf.
 
     Raises:
         InvalidArray: a dtype, a shape or a label is wrong, or a logit is NaN or +inf.
@@ -69,14 +79,15 @@ def similar_classes(teacher_logits: Float[np.ndarray, "examples classes"],
 
 
 def diffusion(features: Float[np.ndarray, "examples features"], reference: Float[np.ndarray, "examples features"],
-              labels: Int[np.ndarray, " examples"], similar: Bool[np.ndarray, "classes classes"]) -> float:
-    """How much nearer a class's similar classes have come than its other ones, from a reference student to this one.
+              labels: Integer[np.ndarray, " examples"], similar: Bool[np.ndarray, "classes classes"]) -> float:
+    """How much nearer similar classes have come than other classes, compared with a reference; NaN if classes collapse.
 
-    With d the distance between class centroids in the penultimate layer: the mean over classes of [mean of log(d / d_reference) over
-    the dissimilar classes] - [over the similar ones]. Above 0, representations diffuse towards similar classes; the networks' scales
-    cancel. It follows Chandrasegaran et al. 2022, who compare such distances at a higher T with those at T = 1; their index's exact
-    formula was not found, so its numbers are not theirs. `similar` should come from a third network, such as the teacher: the
-    reference's own nearest classes tend to be farther in any other network. NaN where classes have collapsed into one.
+    With d the distance between class centroids in the penultimate layer, it is the mean over classes of [mean of log(d
+    / d_reference) over dissimilar classes] - [the same over similar classes]. Above 0, representations diffuse towards
+    similar classes. The networks' scales cancel. It follows Chandrasegaran et al. 2022, who compare such distances at a
+    higher T with those at T = 1; we did not find the exact formula of their index, so the numbers differ. `similar`
+    should come from a third network, such as the teacher: the reference's own nearest classes tend to be farther away
+    in any other network.
     """
     labels, similar = checked.class_ids(labels, len(similar)), checked.booleans(similar, "similar")
     features, reference = checked.doubles(features), checked.doubles(reference, "reference")
@@ -90,8 +101,11 @@ def diffusion(features: Float[np.ndarray, "examples features"], reference: Float
     near = similar[np.ix_(classes, classes)]
     far = ~near & ~np.eye(len(classes), dtype=bool)
     usable = near.any(axis=1) & far.any(axis=1)
-    mean = lambda chosen: np.sum(np.where(chosen, ratio, 0), axis=1)[usable] / chosen.sum(axis=1)[usable]
-    return float(np.mean(mean(far) - mean(near))) if usable.any() else float("nan")
+    if not usable.any():
+        return float("nan")
+    of_far, of_near = (np.sum(np.where(chosen, ratio, 0), axis=1)[usable] / chosen.sum(axis=1)[usable]
+                       for chosen in (far, near))
+    return float(np.mean(of_far - of_near))
 
 
 def _centroid_distances(features, labels, classes):

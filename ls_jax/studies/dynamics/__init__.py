@@ -1,1 +1,1 @@
-"""Training dynamics: the studies of information and representation at the checkpoints that were kept."""
+"""Training dynamics: measures of other studies at a run's checkpoints, which `config.checkpoint.keep_every` keeps."""

@@ -1,4 +1,4 @@
-"""The training's course: the checkpoints that `config.checkpoint.keep_every` keeps, read one after another and studied."""
+"""Training dynamics: reads the checkpoints of `config.checkpoint.keep_every` one after another and measures them."""
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from ls_jax import models
 from ls_jax.data import Pictures, Split, memory, order
 from ls_jax.devices import mesh as meshes
 from ls_jax.devices.layout import over_mesh
 from ls_jax.studies import representation
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common.records import Record
 from ls_jax.studies.common.studied import Studied
 from ls_jax.studies.information import records as information_records
 from ls_jax.studies.representation import records as representation_records
@@ -25,10 +25,11 @@ from ls_jax.workdir import files
 from ls_jax.workdir.checkpoint import Checkpoints
 
 
-def collect(studied: Studied) -> list[results.Record]:
-    """Records of the information and representation studies at every kept checkpoint; none where none are kept, and of students.
+def collect(studied: Studied) -> list[Record]:
+    """Records of information and representation at each checkpoint; none for students or without checkpoints.
 
-    The information needs augmentation, which is what it is about. The draws are kept in course/STEP.npz.
+    Information is measured only with augmentation, since it is about augmented views. The draws are saved in
+    course/STEP.npz.
     """
     this, kept = studied.run, studied.kept
     config, split = this.config, this.dataset.splits["train"]
@@ -41,20 +42,21 @@ def collect(studied: Studied) -> list[results.Record]:
     arrays = memory.place(split, this.layout.mesh)
     views = Views(this, pair) if config.data.augment != "none" and len(chosen) > 2 else None
     rows, names = [studied.rows[member] for member in kept], [this.dataset.class_names[k] for k in pair]
-    course: dict[int, dict[int, dict[str, float]]] = {}
+    measured: dict[int, dict[int, dict[str, float]]] = {}
     records = []
     for step, states in checkpoints(this, studied.workdir):
-        course[step] = _representation(this, states, arrays, kept)
+        measured[step] = _representation(this, states, arrays, kept)
         if views is not None:
             draws = views(states, chosen, arrays, config.information.views + 1)[kept]
             if studied.primary:
                 _save(studied.outputs, step, draws, chosen, labels)
                 records += information_records.run(draws, labels, rows, step, config.information.draws)
-    return [record.having(classes=names) for record in records] + representation_records.of_course(course, studied.rows)
+    return [record.having(classes=names)
+            for record in records] + representation_records.of_checkpoints(measured, studied.rows)
 
 
 def checkpoints(this: Run, workdir: pathlib.Path) -> Iterator[tuple[int, list[State]]]:
-    """(step, state as slots) of the initial networks, which the seeds give, and of each good checkpoint that is kept."""
+    """(step, states as slots) of the initial networks, made anew from the seeds, and of each readable checkpoint."""
     yield 0, over_mesh(this.step.init, this.layout, (meshes.MEMBER,), meshes.MEMBER)(this.hypers())
     held = Checkpoints(workdir)
     for step in held.steps():
@@ -66,24 +68,26 @@ def checkpoints(this: Run, workdir: pathlib.Path) -> Iterator[tuple[int, list[St
 
 def candidates(pair: tuple[int, int], split: Split | Pictures,
                count: int) -> tuple[Int[np.ndarray, " candidates"], Int[np.ndarray, " candidates"]]:
-    """Ids and labels of the training examples; of pictures that are read as they are needed, of `count` of each class."""
+    """Ids and labels of the training examples; of streamed pictures, of `count` examples of each class."""
     if isinstance(split, Pictures):
         ids = split.find(pair, count)
         return ids, split.labels_of(ids)
     return np.arange(len(split), dtype=np.int32), split.labels
 
 
-def examples_of(pair: tuple[int, int], labels: Int[np.ndarray, " examples"], count: int) -> Int[np.ndarray, " chosen"]:
-    """Ids of `count` examples, half of each class, spread evenly over the training set, or of as many of each as both have."""
+def examples_of(pair: tuple[int, int], labels: Integer[np.ndarray, " examples"],
+                count: int) -> Int[np.ndarray, " chosen"]:
+    """Ids of `count` examples, half of each class and evenly spaced; fewer if a class has too few examples."""
     of_class = [np.flatnonzero(labels == k) for k in pair]
     each = min(count // 2, *map(len, of_class))
     return np.sort(np.concatenate([ids[evaluate.evenly_spaced(len(ids), each)] for ids in of_class])).astype(np.int32)
 
 
 class Views:
-    """The compiled program that draws the difference of two classes' logits over augmented views of chosen examples.
+    """The compiled program for the difference of two classes' logits over augmented views of examples.
 
-    A view's key is that of (seed, "information", view, example id), so members of equal seed and all checkpoints see the same views.
+    A view's random key is a function of (seed, "information", view, example id), so members with the same seed see the
+    same views at all checkpoints.
     """
 
     def __init__(self, this: Run, pair: tuple[int, int]):
@@ -95,19 +99,24 @@ class Views:
             logits = this.step.view(state, batch, keys).logits
             return logits[:, pair[0]] - logits[:, pair[1]]
 
-        def several(state, hyper, views, ids, arrays):  # a loop of batches: one is in memory at a time
-            each = lambda item: one(state, hyper, *item, arrays)
+        def several(state, hyper, views, ids, arrays):  # a loop, so that one batch is in memory at a time
+            def each(item):
+                return one(state, hyper, *item, arrays)
+
             first = jax.tree.map(lambda x: x[0], (views, ids))
             return each(first)[None] if len(views) == 1 else lax.map(each, (views, ids))
 
-        self._program = over_mesh(several, this.layout, (meshes.MEMBER, meshes.MEMBER, meshes.SHARED, meshes.BLOCKS, meshes.SHARED),
+        self._program = over_mesh(several, this.layout,
+                                  (meshes.MEMBER, meshes.MEMBER, meshes.SHARED, meshes.BLOCKS, meshes.SHARED),
                                   meshes.STEPS)
         self._hypers = this.hypers()
 
     def __call__(self, states: list[Any], index: Int[np.ndarray, " examples"], arrays: Any,
                  views: int) -> Float[np.ndarray, "members examples views"]:
-        """Draws of the examples that `index` names, views 0 to `views` - 1: one call per slot, or on a CPU, which runs loops
-        over convolutions slowly, one per batch."""
+        """The logit difference of the examples `index` in views 0 to `views` - 1.
+
+        There is one call per slot; on a CPU one per batch, since XLA:CPU runs convolutions in loops slowly.
+        """
         shards = self.layout.mesh.shape["data"]
         batches = list(order.padded(len(index), min(self.batch_size, -(-len(index) // shards) * shards)))
         items = [(view, index[rows]) for view in range(views) for rows, _ in batches]
@@ -125,9 +134,10 @@ class Views:
 
 
 def _representation(this, states, arrays, members):
-    """{member: its measures} on evenly spaced training examples, as many as are predicted at the end."""
+    """{member: measures} on the training examples that are also predicted after training."""
     index = evaluate.chosen(this.config, "train", this.dataset.splits["train"])
-    heads = meshes.fetch(this.layout.join([models.head(state.ema if this.config.optimizer.ema else state.params) for state in states]))
+    heads = meshes.fetch(
+        this.layout.join([models.head(state.ema if this.config.optimizer.ema else state.params) for state in states]))
     found = {}
     for member, predicted in this.evaluator.predict(states, arrays, index):
         if member in members and meshes.is_primary():

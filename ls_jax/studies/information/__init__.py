@@ -1,4 +1,4 @@
-"""How much do logits still tell of the example that they came from? (Figure 6.)"""
+"""How much information do logits keep about the training example? (Section 4 and Figure 6.)"""
 from ls_jax.studies.information.measure import (
     NODES,
     collapsed,

@@ -1,69 +1,88 @@
-"""The paper's claims on information in the logits (Section 4 and Figure 6), in the form of `studies.common.claims`.
+"""The paper's claims about information in the logits (Section 4 and Figure 6); see `studies.common.claims`.
 
-They are judged on the reading whose value for two collapsed clusters is log 2: a fresh outer draw, and the larger number of views.
+The exact information of the mixture decides them (`measure.mixture_information`): with 50 views the noise in the means
+adds 0.01 nats where the classes have collapsed, and no outer draw is left to chance. The other estimators stand beside
+it on the page. Files of earlier versions without it are judged by the paper's estimate with a fresh outer draw and the
+larger number of views.
+
+A fall that has not begun is not refuted: where the information peaks at the last checkpoint, it is not judged.
 """
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from ls_jax.studies.common import claims
-from ls_jax.studies.common import records as results
-from ls_jax.studies.information import records as information_records
+from ls_jax.studies.common import claims, records
+from ls_jax.studies.information.records import GAUSSIAN, MIXTURE, QUANTITY
 
-MARGIN = 0.1             # nats: a rise or fall of less is none
-NEAR = (-0.1, 0.2)       # nats from the classes' entropy: "slightly above log(2)"
+MARGIN = 0.1             # nats; a smaller rise or fall does not count
+NEAR = (-0.1, 0.2)       # nats, relative to the classes' entropy: "slightly above log(2)"
 
 
-def best(records: Sequence[results.Record]) -> list[results.Record]:
-    """The records of this reading, differences too."""
-    found = results.select(records, study="information", **information_records.BEST)
+def best(results: Sequence[records.Record]) -> list[records.Record]:
+    """The records, values and differences, of the estimate that decides the claims."""
+    here = records.select(results, study="information")
+    found = records.select(here, **MIXTURE) or records.select(here, **GAUSSIAN)
     return [record for record in found if record.extra["draws"] == max(each.extra["draws"] for each in found)]
 
 
-def _courses(records):
-    """(names that tell them apart, records of each step, rising) of the hard network and of the smoothed one nearest to the paper's,
-    with all else equal."""
-    found = results.select(best(records), kind=results.VALUE)
-    varying = results.others([record.hyper for record in found])
-    for _, here in results.grouped(found):
+def _series(results):
+    """(names that vary, records by step) for α = 0 and for the α nearest to the paper's, all else equal."""
+    found = records.select(best(results), kind=records.VALUE)
+    varying = records.others([record.hyper for record in found])
+    for _, here in records.grouped(found):
         smoothings = {record.hyper["alpha"] for record in here}
         for alpha in sorted({0.0, claims.nearest(smoothings) or 0.0} & smoothings):
-            yield varying, sorted(results.select(here, alpha=alpha), key=lambda record: record.extra["step"])
+            yield varying, sorted(records.select(here, alpha=alpha), key=lambda record: record.extra["step"])
 
 
-def _on_courses(value, low=-math.inf, high=math.inf):
-    def check(records):
-        return [claims.of_record(course[-1], low, high, varying, value(course)) for varying, course in _courses(records) if len(course) > 2]
+def _over_steps(value, low=-math.inf, high=math.inf):
+    """The check of `value(records in the order of steps)`, one number for each seed; it needs three steps or more."""
+    def check(results: Sequence[records.Record]) -> list[claims.Finding]:
+        return [claims.of_record(series[-1], low, high, varying, value(series))
+                for varying, series in _series(results) if len(series) > 2]
     return check
 
 
-def _peak(course):
-    """Of the mean over seeds, so that no seed's noise chooses its own."""
-    return np.array(max(course, key=lambda record: record.mean).values)
+def _peak(series):
+    """The record at the step where the seeds' mean is largest, so that noise does not choose a step for each seed."""
+    return max(series, key=lambda record: record.mean)
 
 
-def _at_the_end(records):
-    found = best(records)
+def _falls(results):
+    findings = []
+    for varying, series in _series(results):
+        if len(series) > 2:
+            peak, last = _peak(series), series[-1]
+            found = claims.of_record(last, -math.inf, -MARGIN, varying, list(np.subtract(last.values, peak.values)))
+            findings.append(claims.not_judged(found, "not observed yet: the information peaks at the last checkpoint")
+                            if peak is last else found)
+    return findings
+
+
+def _at_the_end(results):
+    found = best(results)
     last = max((record.extra["step"] for record in found), default=None)
-    return claims.compare(results.select(found, step=last), "information", information_records.QUANTITY, ("train",), high=0.0)
+    return claims.compare(records.select(found, step=last), "information", QUANTITY, ("train",), high=0.0)
 
 
 CLAIMS: dict[str, claims.Claim] = {
     "information rises": claims.Claim(
-        f"The logits' information about the example is more than {MARGIN} nats larger at its peak than in the initial network.",
+        f"At its peak, the logits' information about the example is more than {MARGIN} nats above that of the initial "
+        f"network.",
         "[Figure 6: tiny at initialisation, then a fast rise]", "Section 4 and Figure 6", 1.0,
-        _on_courses(lambda course: list(_peak(course) - course[0].values), low=MARGIN)),
+        _over_steps(lambda series: list(np.subtract(_peak(series).values, series[0].values)), low=MARGIN)),
     "information then falls": claims.Claim(
-        f"At the end it is more than {MARGIN} nats smaller than at its peak.",
-        "[Figure 6: a slow decrease]", "Section 4 and Figure 6", 1.0,
-        _on_courses(lambda course: list(course[-1].values - _peak(course)), high=-MARGIN)),
+        f"After training, the information is more than {MARGIN} nats below its peak. (Not judged where the peak is the "
+        "last checkpoint.)",
+        "[Figure 6: a slow decrease]", "Section 4 and Figure 6", 1.0, _falls),
     "smoothing erases information": claims.Claim(
-        "At the end of the training the logits of networks trained with smoothing tell less of the example.",
+        "After training, logits of networks trained with smoothing have less information about the example.",
         "[Figure 6: the decrease goes lower with label smoothing]", "Section 4 and Figure 6", 1.0, _at_the_end),
     "what is left is the class": claims.Claim(
-        f"At the end the information is at most {-NEAR[0]} nats below and {NEAR[1]} above the classes' entropy, log 2 for two of equal "
-        "size.",
-        "[Figure 6: late in the training, slightly above log(2)]", "Section 4 and Figure 6", 1.0,
-        _on_courses(lambda course: list(np.array(course[-1].values) - course[-1].extra["collapsed"]), *NEAR)),
+        f"After training, the information is at most {-NEAR[0]} nats below and {NEAR[1]} nats above the classes' "
+        f"entropy (log 2 "
+        "for two classes of equal size).", "[Figure 6: late in the training, slightly above log(2)]",
+        "Section 4 and Figure 6", 1.0,
+        _over_steps(lambda series: list(np.array(series[-1].values) - series[-1].extra["collapsed"]), *NEAR)),
 }

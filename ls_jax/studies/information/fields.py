@@ -1,5 +1,8 @@
-"""The fields of `config.information`: what of an example is left in the difference of two classes' logits, at the checkpoints that
-`config.checkpoint.keep_every` keeps."""
+"""The fields of `config.information`.
+
+The study measures the information about the example in the difference of two classes' logits, at the checkpoints of
+`config.checkpoint.keep_every`.
+"""
 import ml_collections
 
 from ls_jax.errors import UserError
@@ -9,13 +12,14 @@ FIELDS = {
     "classes": Field((), "two classes by name or id; (): the paper's, else the data set's first two",
                      several(Check(lambda value: isinstance(value, str | int), "be a class"))),
     "examples": Field(600, "training examples, half of them of each class", whole(1)),
-    "draws": Field(5, "augmented views for an example's mean: the paper's number", whole(2)),
-    "views": Field(50, "and one large enough that the estimator's bias hardly matters", whole(2)),
+    "draws": Field(5, "augmented views for each example's mean, the paper's number", whole(2)),
+    "views": Field(50, "a second number of views, large enough that the estimator has little bias", whole(2)),
 }
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
-    """Raises UserError where the larger number of views is the smaller one."""
+    """Raise UserError where `draws` is larger than `views`."""
     if config.information.draws > config.information.views:
-        raise UserError(f"config.information.draws={config.information.draws} must be from 2 to config.information.views="
-                        f"{config.information.views}")
+        raise UserError(
+            f"config.information.draws={config.information.draws} must be from 2 to config.information.views="
+            f"{config.information.views}")

@@ -1,26 +1,27 @@
-"""Claims of later work on training with wrong labels (`config.data.label_noise`), in the form of `studies.common.claims`."""
+"""Claims of later work about training with wrong labels (`config.data.label_noise`); see `studies.common.claims`."""
 from collections.abc import Callable, Sequence
 
-from ls_jax.studies.common import claims
-from ls_jax.studies.common import records as results
-from ls_jax.studies.distillation import claims as distillation_claims
+from ls_jax.studies.common import claims, records
+from ls_jax.studies.distillation.claims import at_equal_temperature
 
 LUKASIK = "not the paper: Lukasik et al. 2020"
 
 
-def _with_wrong_labels(check: Callable[[Sequence[results.Record]], list[claims.Finding]]):
-    """The check where training labels were made wrong; elsewhere it says nothing."""
-    return lambda records: check(records) if results.select(records, study="data", quantity="changed labels") else []
+def _with_wrong_labels(check: Callable[[Sequence[records.Record]], list[claims.Finding]]):
+    """The check for runs with label noise; other runs have no findings."""
+    return lambda results: check(results) if records.select(results, study="data", quantity="changed labels") else []
 
 
 CLAIMS: dict[str, claims.Claim] = {
     "smoothing denoises": claims.Claim(
-        "Where some training labels are wrong, smoothing raises the accuracy on held-out examples.",
+        "With label noise in the training set, smoothing raises held-out accuracy.",
         "[Smoothing is competitive with corrections of the loss under label noise.]", LUKASIK, 0.01,
-        _with_wrong_labels(lambda records: claims.compare(records, "accuracy", "accuracy", ("test",), low=0.0, alphas=(0.1, 0.4)))),
+        _with_wrong_labels(lambda results: claims.compare(
+            results, "accuracy", "accuracy", ("test",), low=0.0, alphas=(0.1, 0.4)))),
     "smoothed teachers distil better from wrong labels": claims.Claim(
-        f"Where some training labels are wrong, students of a smoothed teacher (the α nearest to {claims.PAPER_ALPHA}) are more accurate "
-        "than those of the hard one at the same T: the opposite of what the paper finds without noise.",
+        f"With label noise in the training set, students of a smoothed teacher (the α nearest to {claims.PAPER_ALPHA}) "
+        "are more accurate than students of the unsmoothed teacher at the same T. (Without noise the paper finds the "
+        "opposite.)",
         "[When distilling from noisy data, smoothing of the teacher is beneficial.]", LUKASIK, 0.01,
-        _with_wrong_labels(distillation_claims.at_equal_temperature(lambda t: t is not None, low=0.0))),
+        _with_wrong_labels(at_equal_temperature(lambda t: t is not None, low=0.0))),
 }

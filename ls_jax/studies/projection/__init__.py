@@ -2,16 +2,18 @@
 from ls_jax.studies.projection.measure import (
     ALL,
     EXAMPLES,
+    IN_LOGITS,
     QUANTITIES,
     measure_all,
     numbers,
     project,
+    samples,
     template_plane,
     template_span,
     templates,
 )
 
 __all__ = [
-    "ALL", "EXAMPLES", "QUANTITIES", "measure_all", "numbers", "project", "template_plane", "template_span",
-    "templates",
+    "ALL", "EXAMPLES", "IN_LOGITS", "QUANTITIES", "measure_all", "numbers", "project", "samples", "template_plane",
+    "template_span", "templates",
 ]

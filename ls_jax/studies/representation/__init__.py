@@ -1,4 +1,4 @@
-"""Neural collapse, class separation, stability, rank and similarity of the penultimate layer."""
+"""Neural collapse, class separation, stability, rank and similarity of the penultimate layer. (Later work.)"""
 from ls_jax.studies.representation.measure import (
     class_separation,
     effective_rank,

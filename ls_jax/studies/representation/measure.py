@@ -1,15 +1,17 @@
-"""What smoothing does to the penultimate representation, in numbers: collapse, separation, stability, rank, similarity.
+"""Measures of the penultimate representation: collapse, separation, stability, rank, similarity.
 
-- `class separation` R² = 1 - d_within/d_total of cosine distances, classes weighted equally (Kornblith et al. 2021). All pairs
-  at once, exactly: with m_k the mean of class k's features over their norms, d_within = 1 - mean ||m_k||², d_total = 1 - ||mean m_k||².
-- `stability` S = 1 - 1/K Σ_c 1/n_c Σ_i ||p_i - mean p of class c||² of the probabilities p (Shen et al. 2021). Whether theirs is the
-  vector or its entry c is not said; here it is the vector.
-- `rank of class means`, `rank within classes`: effective rank, exp of the entropy of the singular values' shares (Roy and
-  Vetterli 2007), of the centred class means (at most K - 1) and of all examples' differences from their class's mean.
+- `class separation` R² = 1 - d_within/d_total of cosine distances, classes weighted equally (Kornblith et al. 2021).
+  With m_k the mean of class k's features over their norms, the sums over all pairs are exactly
+  d_within = 1 - mean ||m_k||² and d_total = 1 - ||mean m_k||².
+- `stability` S = 1 - 1/K Σ_c 1/n_c Σ_i ||p_i - mean p of class c||² of the probabilities p (Shen et al. 2021). They do
+  not say whether p is the vector or its entry c; here it is the vector.
+- `rank of class means`, `rank within classes`: effective rank, exp of the entropy of the singular values' shares (Roy
+  and Vetterli 2007), of the centred class means (at most K - 1) and of all examples' differences from their class's
+  mean.
 - `linear_cka` compares two networks on the same examples (Kornblith et al. 2019).
 - neural collapse: see `neural_collapse`.
 
-Examples are read in blocks, and no sum is over pairs of examples.
+Examples are read in blocks; no sum runs over pairs of examples.
 """
 import math
 from collections.abc import Mapping
@@ -27,11 +29,11 @@ from ls_jax.studies.representation import neural_collapse
 
 
 def measure_all(arrays: Mapping[str, Any]) -> dict[str, float]:
-    """Every measure of one network on one split that its arrays allow; what is not finite is left out.
+    """{measure: value} of one network on one split, for every measure that its arrays allow and that is finite.
 
     Args:
-        arrays: logits [N, K] and labels [N], for stability alone; with features [N, d] for the features' measures, and with
-            kernel [d, K] for those of the output layer. logits and features may be memory maps of more than fits into memory.
+        arrays: logits [N, K] and labels [N] give stability; features [N, d] add the features' measures; kernel [d, K]
+            adds those of the output layer. Logits and features may be memory maps larger than memory.
 
     Raises:
         InvalidArray: a dtype, a shape or a label is wrong, there is no example, or a number is not finite.
@@ -39,43 +41,56 @@ def measure_all(arrays: Mapping[str, Any]) -> dict[str, float]:
     found = {"stability": stability(arrays["logits"], arrays["labels"])}
     if "features" in arrays:
         statistics = class_statistics.of_features(arrays["features"], arrays["labels"])
-        found |= {"class separation": class_separation(statistics), "rank of class means": effective_rank(statistics.centred),
-                  "rank within classes": _rank(np.sqrt(np.maximum(np.linalg.eigvalsh(statistics.within), 0)))}
+        found |= {
+            "class separation": class_separation(statistics), "rank of class means": effective_rank(statistics.centred),
+            "rank within classes": _rank(np.sqrt(np.maximum(np.linalg.eigvalsh(statistics.within), 0)))
+        }
         try:
             found |= neural_collapse.measure(arrays, statistics)
         except InvalidArray:
             raise
         except ValueError:
-            pass  # one class, or a network that has not begun to tell them apart
+            pass  # one class, or all class means are equal
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def class_separation(statistics: ClassStatistics) -> float:
-    """R² of cosine distances, from 0 (classes alike) to 1 (collapsed); a feature vector of zeros is at distance 1 from all."""
+    """R² of cosine distances, from 0 (classes alike) to 1 (collapsed); a zero vector has distance 1 from all others."""
     within = 1 - np.mean(np.sum(statistics.directions ** 2, axis=1))
     total = 1 - np.sum(np.mean(statistics.directions, axis=0) ** 2)
     return float(1 - within / total) if total > 0 else math.nan
 
 
 def effective_rank(matrix: Float[np.ndarray, "rows columns"]) -> float:
-    """exp of the entropy of the singular values' shares: from 1 to the matrix's rank, which it reaches where they are equal."""
+    """exp(entropy of the normalised singular values): from 1 to the rank, which it reaches if they are all equal."""
     return _rank(np.linalg.svd(checked.doubles(matrix, "matrix"), compute_uv=False))
 
 
 def linear_cka(features: Any, others: Any) -> float:
-    """Linear centred kernel alignment of features [N, d] and [N, d'] of the same examples, from 0 to 1: ||YᵀX||² / ||XᵀX|| ||YᵀY||."""
+    """Linear centred kernel alignment, ||YᵀX||² / (||XᵀX|| ||YᵀY||), from 0 to 1.
+
+    Args:
+        features, others: [N, d] and [N, d'] of the same examples in two networks.
+
+    Raises:
+        ValueError: there are no examples, or not equally many.
+        InvalidArray: an array has the wrong type or shape, or a number is not finite.
+    """
     checked.check_reals(features, "features", 2)
     checked.check_reals(others, "others", 2)
     if not len(features):
-        raise ValueError("features have no examples: at least one is due")
+        raise ValueError("features have no examples: at least one is needed")
     if len(features) != len(others):
-        raise ValueError(f"{len(features)} and {len(others)} examples: the alignment compares networks on the same ones")
+        raise ValueError(
+            f"{len(features)} and {len(others)} examples: the alignment compares networks on the same ones")
     sizes = features.shape[1], others.shape[1]
     for name, array in (("features", features), ("others", others)):
         for rows in blocks(len(array), array.shape[1]):
             checked.check_finite(name, array[rows], rows.start)
-    means = [sum(np.asarray(each[rows], np.float64).sum(axis=0) for rows in blocks(len(each), each.shape[1])) / len(each)
-             for each in (features, others)]
+    means = [
+        sum(np.asarray(each[rows], np.float64).sum(axis=0) for rows in blocks(len(each), each.shape[1])) / len(each)
+        for each in (features, others)
+    ]
     own, cross, other = np.zeros((sizes[0],) * 2), np.zeros(sizes), np.zeros((sizes[1],) * 2)
     for rows in blocks(len(features), sum(sizes)):
         x, y = (np.asarray(each[rows], np.float64) - mean for each, mean in zip((features, others), means))

@@ -1,17 +1,19 @@
-"""Neural collapse (Papyan, Han and Donoho 2020), and the variants of Guo et al. 2024, "Cross Entropy versus Label Smoothing".
+"""Neural collapse (Papyan, Han and Donoho 2020), with the variants of Guo et al. 2024 (arXiv 2402.03979).
 
-With h an example's features, μ_c the class means, M the matrix of the K means less their mean, W the output layer's columns,
-Σ_W the mean of the classes' covariances, and Σ_B = 1/K Σ_c (μ_c - μ)(μ_c - μ)ᵀ, all of these are 0 at collapse:
+Let μ_c be the class means of the features and μ their mean, M the matrix of the K vectors μ_c - μ, W the output layer's
+columns, Σ_W the mean of the classes' covariances, and Σ_B = 1/K Σ_c (μ_c - μ)(μ_c - μ)ᵀ. All of these are 0 at
+collapse:
 
 - `nc1` = Tr(Σ_W Σ_B⁺)/K: within-class variability;
 - `nc2 norms`, `nc2 weight norms`: coefficient of variation of the norms of M's, of W's columns;
 - `nc2 angles`, `nc2 weight angles`: standard deviation of their cosines over pairs of classes;
-- `nc2 simplex`, `nc2 weight simplex`: mean of |cosine + 1/(K-1)|, the distance from the largest angle that K vectors can keep;
+- `nc2 simplex`, `nc2 weight simplex`: mean of |cosine + 1/(K-1)|, the deviation from the largest common angle of K
+  vectors;
 - `nc2 logits` = ||WᵀM/||WᵀM||_F - (I - 11ᵀ/K)/√(K-1)||_F (Guo et al.);
-- `nc3` = ||W/||W||_F - M/||M||_F||_F: duality of classifier and means (of both papers);
-- `nc4`: the share of examples where the network does not choose the class of the nearest mean.
+- `nc3` = ||W/||W||_F - M/||M||_F||_F: duality of classifier and means (both papers);
+- `nc4`: the fraction of examples where the network does not predict the class of the nearest mean.
 
-Classes without examples are left out, and K counts the others.
+Classes without examples are excluded; K is the number of the others.
 """
 from collections.abc import Mapping
 from typing import Any
@@ -22,14 +24,14 @@ from jaxtyping import Float
 from ls_jax import checked
 from ls_jax.studies.common.class_statistics import ClassStatistics, disagreement
 
-CUTOFF = 1e-9  # singular values of the class means below this times the largest are rounding
+CUTOFF = 1e-9  # relative to the largest; smaller singular values of the class means are rounding errors
 
 
 def measure(arrays: Mapping[str, Any], statistics: ClassStatistics) -> dict[str, float]:
-    """Every number above of one network on one split; those of W and the logits only where `arrays` holds "kernel" [d, K].
+    """{name: value} of these measures of one network on one split; those with W only if `arrays` has "kernel" [d, K].
 
     Raises:
-        ValueError: fewer than two classes have examples, or all class means are one.
+        ValueError: fewer than two classes have examples, or all class means are equal.
     """
     centred = statistics.centred
     if len(centred) < 2 or not np.linalg.norm(centred) > CUTOFF * np.linalg.norm(statistics.means):
@@ -43,8 +45,9 @@ def measure(arrays: Mapping[str, Any], statistics: ClassStatistics) -> dict[str,
     return found
 
 
-def variability(within: Float[np.ndarray, "features features"], centred: Float[np.ndarray, "classes features"]) -> float:
-    """Tr(Σ_W Σ_B⁺)/K: with centred = U S Vᵀ, Σ_B = V (S²/K) Vᵀ, so it is the sum of vᵀ Σ_W v / s² over the directions v."""
+def variability(within: Float[np.ndarray, "features features"], centred: Float[np.ndarray,
+                                                                               "classes features"]) -> float:
+    """NC1 = Tr(Σ_W Σ_B⁺)/K. With centred = U S Vᵀ, Σ_B = V (S²/K) Vᵀ, so NC1 = Σ vᵀ Σ_W v / s² over directions v."""
     within, centred = checked.doubles(within, "within"), checked.doubles(centred, "centred")
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     kept = sizes > CUTOFF * sizes[0]
@@ -53,7 +56,7 @@ def variability(within: Float[np.ndarray, "features features"], centred: Float[n
 
 
 def simplex(vectors: Float[np.ndarray, "classes features"]) -> dict[str, float]:
-    """{"norms", "angles", "simplex"}: how far K vectors are from a simplex of equal norms and cosines -1/(K-1)."""
+    """{"norms", "angles", "simplex"}: deviations of K vectors from a simplex with equal norms and cosines -1/(K-1)."""
     vectors = checked.doubles(vectors, "vectors")
     norms = np.linalg.norm(vectors, axis=1)
     unit = vectors / np.where(norms > 0, norms, np.nan)[:, None]
@@ -62,8 +65,9 @@ def simplex(vectors: Float[np.ndarray, "classes features"]) -> dict[str, float]:
             "simplex": float(np.mean(np.abs(cosines + 1 / (len(vectors) - 1))))}
 
 
-def logit_simplex(weights: Float[np.ndarray, "classes features"], centred: Float[np.ndarray, "classes features"]) -> float:
-    """How far the logits of the class means are from a simplex (Guo et al.'s NC2), from 0 to 2."""
+def logit_simplex(weights: Float[np.ndarray, "classes features"], centred: Float[np.ndarray,
+                                                                                 "classes features"]) -> float:
+    """NC2 of Guo et al.: the distance of the class means' logits from a simplex, from 0 to 2."""
     weights, centred = checked.doubles(weights, "weights"), checked.doubles(centred, "centred")
     classes, logits = len(weights), weights @ centred.T
     target = (np.eye(classes) - 1 / classes) / np.sqrt(classes - 1)
@@ -71,7 +75,7 @@ def logit_simplex(weights: Float[np.ndarray, "classes features"], centred: Float
 
 
 def duality(weights: Float[np.ndarray, "classes features"], centred: Float[np.ndarray, "classes features"]) -> float:
-    """||W/||W||_F - M/||M||_F||_F, from 0 to 2."""
+    """NC3: ||W/||W||_F - M/||M||_F||_F, from 0 to 2."""
     weights, centred = checked.doubles(weights, "weights"), checked.doubles(centred, "centred")
     return float(np.linalg.norm(weights / np.linalg.norm(weights) - centred / np.linalg.norm(centred)))
 

@@ -1,25 +1,27 @@
-"""Figures on the penultimate layer: neural collapse along the training; separation and transfer against α."""
+"""Figures of the penultimate layer: neural collapse during training; separation and transfer against α."""
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from ls_jax.studies.common import plots, tables
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common import plots, records, tables
 
 COLLAPSE = {"nc1": "NC1, within over between", "nc2 logits": "NC2 (Guo et al.)", "nc2 angles": "NC2, spread of cosines",
-            "nc3": "NC3, duality", "nc4": "NC4, not the nearest mean", "class separation": "class separation R²"}
+            "nc3": "NC3, duality", "nc4": "NC4, not nearest mean", "class separation": "class separation R²"}
 LOGARITHMIC = ("nc1",)
 
 
-def collapse(records: Sequence[results.Record]) -> Any:
-    """Neural collapse and class separation on training examples against the step: a line an arm, its band the seeds' range."""
-    here = [record for record in results.select(records, study="representation", split="train", kind=results.VALUE)
+def collapse(results: Sequence[records.Record]) -> Any:
+    """Figure of neural collapse and class separation on training examples against the step.
+
+    Each arm has a line, the mean over seeds, and a band, their range.
+    """
+    here = [record for record in records.select(results, study="representation", split="train", kind=records.VALUE)
             if "step" in record.extra]
-    shown = [name for name in COLLAPSE if results.select(here, quantity=name)]
+    shown = [name for name in COLLAPSE if records.select(here, quantity=name)]
     with plots.rc_context(plots.STYLE):
         figure, axes = plots.subplots(2, 3, figsize=(11, 6), sharex=True)
         for axis, quantity in zip(axes.flat, shown):
-            plots.by_step(axis, results.select(here, quantity=quantity), "-")
+            plots.by_step(axis, records.select(here, quantity=quantity), "-")
             axis.set(title=COLLAPSE[quantity])
             if quantity in LOGARITHMIC:
                 plots.make_logarithmic(axis)
@@ -30,18 +32,23 @@ def collapse(records: Sequence[results.Record]) -> Any:
         return figure
 
 
-def against_alpha(records: Sequence[results.Record]) -> Any:
-    """Class separation at the end of the training, and the accuracy of linear probes where there are some, against α; where more than
-    smoothing varies, a line for each setting of the rest."""
-    separation = results.select(records, study="representation", quantity="class separation", kind=results.VALUE, step=None)
-    probes = results.select(records, study="transfer", quantity="probe accuracy", kind=results.VALUE)
-    panels = [("class separation R²", "split", separation), *([("probe accuracy, test split", "data", probes)] if probes else [])]
+def against_alpha(results: Sequence[records.Record]) -> Any:
+    """Figure of class separation after training, and of linear probes' accuracy if measured, against α.
+
+    Where more than smoothing varies, each setting of the rest has a line. Arms of other losses are left out.
+    """
+    results = records.of_smoothing(results)
+    separation = records.select(results, study="representation", quantity="class separation", kind=records.VALUE,
+                                step=None)
+    probes = records.select(results, study="transfer", quantity="probe accuracy", kind=records.VALUE)
+    panels = [("class separation R²", "split", separation),
+              *([("probe accuracy, test split", "data", probes)] if probes else [])]
     with plots.rc_context(plots.STYLE):
         figure, axes = plots.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.4), squeeze=False)
         for axis, (title, field, found) in zip(axes[0], panels):
-            varying = results.others([record.hyper for record in found])
+            varying = records.others([record.hyper for record in found])
             lines = [(name, other, group) for name in dict.fromkeys(record.get(field) for record in found)
-                     for other, group in results.grouped(results.select(found, **{field: name}))]
+                     for other, group in records.grouped(records.select(found, **{field: name}))]
             for colour, (name, other, group) in zip(itertools.cycle(plots.COLOURS), lines):
                 series = sorted(group, key=lambda record: record.hyper["alpha"])
                 alphas = [record.hyper["alpha"] for record in series]

@@ -1,13 +1,17 @@
-"""Does smoothing spoil the ranking of errors by confidence? (Later work.)"""
+"""Does smoothing worsen selective classification, the ranking of errors by confidence? (Later work.)"""
 from ls_jax.studies.selective.measure import (
     NORMS,
+    Selective,
     aurc,
     best_norm,
     normalised_logits,
     risk_coverage_area,
+    risk_coverage_area_without_groups,
     select_norm,
+    selective,
 )
 
 __all__ = [
-    "NORMS", "aurc", "best_norm", "normalised_logits", "risk_coverage_area", "select_norm",
+    "NORMS", "Selective", "aurc", "best_norm", "normalised_logits", "risk_coverage_area",
+    "risk_coverage_area_without_groups", "select_norm", "selective",
 ]

@@ -1,1 +1,1 @@
-"""Do features that were trained with smoothing transfer worse to other tasks? (Later work.)"""
+"""Do features learned with smoothing transfer worse to other tasks? (Later work.)"""

@@ -1,19 +1,20 @@
-"""A linear probe: how well a linear classifier does another task on frozen features (Kornblith et al. 2021).
+"""A linear probe: the accuracy of a linear classifier for another task on frozen features (Kornblith et al. 2021).
 
-Multinomial logistic regression with an L2 penalty, as there, whose strength is chosen on a part of the training examples. Features are
-centred and divided by one number, their root mean squared norm, so that a network's scale, which smoothing shrinks, does not act as
-a penalty; directions keep their relative spread, since what a network has all but erased shall stay hard to read.
+It is multinomial logistic regression with an L2 penalty, chosen on a part of the training examples. Features are
+centred and divided by one number, their root mean squared norm: smoothing shrinks a network's scale, which must not act
+as a penalty. Directions keep their relative spread, so that information that a network has almost erased stays hard to
+read.
 """
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from scipy import optimize
 from scipy.special import logsumexp
 
 from ls_jax import checked
 
-PENALTIES = tuple(10.0**-k for k in range(1, 8))  # from strong to weak, each fit starting from the one before
+PENALTIES = tuple(10.0**-k for k in range(1, 8))  # from strong to weak; each fit starts from the previous one
 ITERATIONS = 300
 VALIDATION = 5                                    # every fifth training example chooses the penalty
 
@@ -26,14 +27,17 @@ class Probe(NamedTuple):
     scale: float
     penalty: float
 
-    def accuracy(self, features: Float[np.ndarray, "examples features"], labels: Int[np.ndarray, " examples"]) -> float:
-        """The share of examples that the probe classifies rightly."""
+    def accuracy(self, features: Float[np.ndarray, "examples features"],
+                 labels: Integer[np.ndarray, " examples"]) -> float:
+        """The fraction of examples that the probe classifies correctly."""
         features, labels = checked.doubles(features), checked.class_ids(labels, len(self.bias))
-        return float(np.mean(np.argmax((features - self.mean) / self.scale @ self.kernel + self.bias, axis=1) == labels))
+        return float(
+            np.mean(np.argmax((features - self.mean) / self.scale @ self.kernel + self.bias, axis=1) == labels))
 
 
-def fit(features: Float[np.ndarray, "examples features"], labels: Int[np.ndarray, " examples"], classes: int) -> Probe:
-    """The probe with the penalty of the best validation accuracy, fitted on all examples; the stronger of equally good ones.
+def fit(features: Float[np.ndarray, "examples features"], labels: Integer[np.ndarray, " examples"],
+        classes: int) -> Probe:
+    """The probe, fitted on all examples, with the penalty of best validation accuracy (of equal ones, the strongest).
 
     Raises:
         ValueError: there are fewer than ten examples, or a feature is not finite.
@@ -50,7 +54,8 @@ def fit(features: Float[np.ndarray, "examples features"], labels: Int[np.ndarray
     return fit_one(features, labels, classes, best[1], start)
 
 
-def fit_one(features: Any, labels: Int[np.ndarray, " examples"], classes: int, penalty: float, start: Probe | None = None) -> Probe:
+def fit_one(features: Any, labels: Integer[np.ndarray, " examples"], classes: int, penalty: float,
+            start: Probe | None = None) -> Probe:
     """The minimum of mean cross-entropy + penalty/2 ||kernel||², by L-BFGS in float64; the bias is not penalised."""
     x, labels = checked.doubles(features), checked.class_ids(labels, classes)
     mean = x.mean(axis=0)
@@ -70,6 +75,7 @@ def fit_one(features: Any, labels: Int[np.ndarray, " examples"], classes: int, p
         return np.mean(log_total - logits[rows, labels]) + penalty / 2 * np.sum(weights[:-1] ** 2), gradient.ravel()
 
     first = np.zeros((x.shape[1], classes)) if start is None else np.append(start.kernel, start.bias[None], axis=0)
-    found = optimize.minimize(objective, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "gtol": 1e-6})
+    found = optimize.minimize(objective, first.ravel(), jac=True, method="L-BFGS-B",
+                              options={"maxiter": ITERATIONS, "gtol": 1e-6})
     weights = found.x.reshape(first.shape)
     return Probe(weights[:-1], weights[-1], mean, scale, penalty)

@@ -35,22 +35,24 @@ def ramp(height, width):
     return jnp.stack([rows, columns, np.ones_like(rows)], axis=-1)
 
 
-@pytest.mark.parametrize("augmentation, padding", [("crop_flip", 4), ("tutorial_crop_flip", 0), ("shift", 2)])
+@pytest.mark.parametrize("augmentation, padding",
+                         [("crop_flip", 4), ("tutorial_crop_flip", 0), ("shift", 2), ("reflect_crop", 2)])
 def test_crops_are_windows_with_uniform_offsets_and_flips(augmentation, padding):
     """Each view is one of the windows of the padded image, all (offset, flip) equally often."""
     size = 24 if augmentation == "tutorial_crop_flip" else 32
-    padded = np.pad(np.asarray(ramp(32, 32)), ((padding, padding), (padding, padding), (0, 0)))
+    mode, flips = "reflect" if augmentation == "reflect_crop" else "constant", augmentation.endswith("flip")
+    padded = np.pad(np.asarray(ramp(32, 32)), ((padding, padding), (padding, padding), (0, 0)), mode=mode)
     offsets = 33 + 2 * padding - size
     windows = {}
     for y in range(offsets):
         for x in range(offsets):
             window = padded[y:y + size, x:x + size]
             windows[window.tobytes()] = 2 * (y * offsets + x)
-            if augmentation != "shift":
+            if flips:
                 windows[window[:, ::-1].tobytes()] = 2 * (y * offsets + x) + 1
     cells = np.array([windows[view.tobytes()] for view in views(ramp(32, 32), 20 * len(windows), augmentation)])
-    assert offsets**2 == (25 if augmentation == "shift" else 81)
-    if augmentation == "shift":
+    assert offsets**2 == (81 if flips else 25)
+    if not flips:
         cells = cells // 2
     check_uniform(cells, len(windows))
 
@@ -96,14 +98,16 @@ def test_standardize_is_the_formula():
 
 
 def test_standardize_of_flat_images():
-    """A constant image is 0, whatever its colour; one step of grey in one pixel is not yet at the floor of the deviation."""
+    """A constant image is 0, whatever its colour; one step of grey in one pixel is not yet at the floor of the
+    deviation."""
     flat = np.full((2, 32, 32, 3), [[[[0]]], [[[201]]]], np.uint8)
     np.testing.assert_array_equal(augment.evaluate(jnp.asarray(flat), "none", "standardize"), 0)
     flat[1, 0, 0, 0] += 1
     n = 32 * 32 * 3
     deviation = np.sqrt((1 - 1 / n) / n)
     expected = (1 - 1 / n) / max(deviation, 1 / np.sqrt(n))
-    np.testing.assert_allclose(augment.evaluate(jnp.asarray(flat), "none", "standardize")[1, 0, 0, 0], expected, rtol=1e-4)
+    np.testing.assert_allclose(augment.evaluate(jnp.asarray(flat), "none", "standardize")[1, 0, 0, 0], expected,
+                               rtol=1e-4)
 
 
 def test_unit_and_none_change_nothing_else():
@@ -145,6 +149,13 @@ def test_an_example_is_augmented_by_its_key_alone(augmentation, optimized):
         assert not np.array_equal(run(x, keys(16, seed=1)), together)
 
 
+def test_mirror_reverses_the_columns_where_the_lowest_bit_is_set():
+    pictures, bits = images(4, 5, 6), jnp.asarray([0, 1, 2, 2**32 - 1], jnp.uint32)
+    mirrored = augment.mirror(pictures, bits)
+    np.testing.assert_array_equal(mirrored[::2], pictures[::2])
+    np.testing.assert_array_equal(mirrored[1::2], np.asarray(pictures)[1::2, :, ::-1])
+
+
 def test_no_convolution_is_compiled():
     for augmentation in augment.AUGMENTATIONS:
         run = jax.jit(lambda x, k, name=augmentation: augment.train(x, k, name, "standardize"))
@@ -176,7 +187,8 @@ def test_saturation_is_that_of_hsv():
 
 
 def test_inceptions_colours_stay_in_range_and_spread_as_stated():
-    """On grey, which saturation leaves, brightness alone is seen: within +-32 and evenly; pictures are mirrored half of the time."""
+    """On grey, which saturation leaves, brightness alone is seen: within +-32 and evenly; pictures are mirrored half of
+    the time."""
     keys = jax.random.split(jax.random.key(0), 400)
     grey = jax.vmap(lambda key: augment.inception(jnp.full((2, 2, 3), 100, jnp.uint8), key))(keys)
     shifts = np.asarray(grey[:, 0, 0, 0]) - 100

@@ -1,4 +1,5 @@
-"""Pictures that are read as they are needed: crops by (seed, step, id), what is damaged, and a run over a build of JPEGs."""
+"""Pictures that are read as they are needed: crops by (seed, step, id), what is damaged, and a run over a build of
+JPEGs."""
 import io
 
 import jax
@@ -69,7 +70,8 @@ def test_a_reduced_transform_gives_the_same_part_of_the_picture(height, width):
 
 @pytest.mark.parametrize("kind", ["4:4:4", "4:2:2", "4:2:0", "grey", "progressive", "restarts"])
 def test_decoding_ends_below_the_crop_and_changes_no_pixel(kind):
-    """What comes after the crop is not read, and the crop is that of the whole picture to the last bit, also of a reduced one."""
+    """What comes after the crop is not read, and the crop is that of the whole picture to the last bit, also of a
+    reduced one."""
     import cv2
     import simplejpeg
     rng = np.random.default_rng(0)
@@ -169,14 +171,15 @@ def test_cmyk_and_grey_are_decoded_and_the_damaged_is_named_once_and_grey(capsys
 def test_too_many_damaged_pictures_end_the_run():
     split = split_of([encode(smooth(40, 40)), b"", b""], share=0.4)
     split.decode(np.array([0, 1]))
-    with pytest.raises(UserError, match="2 of 3 train pictures cannot be decoded, more than config.data.damaged=0.4"):
+    with pytest.raises(UserError, match="2 of 3 train images cannot be decoded, more than config.data.damaged=0.4"):
         split.decode(np.array([0, 2]))
 
 
 def test_the_feed_is_the_same_from_any_step_on_and_shares_the_pictures_of_a_seed(split):
     layout = Layout(meshes.make(1, 2, 2, 4), 2, "unroll")
     arrays = memory.place(split, layout.mesh)
-    start = lambda first: feed.training(layout, arrays, np.array([3, 3], np.int32), len(split), 4, first, 6, lambda step: 1)
+    start = lambda first: feed.training(layout, arrays, np.array([3, 3], np.int32), len(split), 4, first, 6,
+                                        lambda step: 1)
     batches = list(start(0))
     assert [steps for steps, _ in batches] == [1] * 6
     for (_, ours), (_, later) in zip(batches[4:], start(4), strict=True):
@@ -191,7 +194,8 @@ def test_the_feed_is_the_same_from_any_step_on_and_shares_the_pictures_of_a_seed
 def test_evaluation_gives_every_example_once(split):
     layout = Layout(meshes.make(1, 2, 1, 4), 1, "unroll")
     arrays, index = memory.place(split, layout.mesh), np.arange(10, dtype=np.int32)
-    seen = [(np.asarray(given.ids)[mask], np.asarray(given.inputs)[mask]) for given, _, mask in feed.evaluation(layout, arrays, index, 4)]
+    seen = [(np.asarray(given.ids)[mask], np.asarray(given.inputs)[mask])
+            for given, _, mask in feed.evaluation(layout, arrays, index, 4)]
     np.testing.assert_array_equal(np.concatenate([ids for ids, _ in seen]), index)
     np.testing.assert_array_equal(np.concatenate([images for _, images in seen]), split.images)
 
@@ -211,15 +215,18 @@ def test_an_error_reaches_the_loop():
 def test_builds_that_cannot_be_streamed_are_told(tmp_path):
     """Before anything is read, with the command that helps."""
     picture = smooth(20, 30)
-    write = lambda name, splits, **options: write_build(tmp_path / name, splits, **{"shape": (None, None, 3), "encode": encode, **options})
+    write = lambda name, splits, **options: write_build(tmp_path / name, splits,
+                                                        **{"shape": (None, None, 3), "encode": encode, **options})
     both = {"train": ([picture], [0]), "validation": ([picture], [0])}
     build = write("tfrecord", {"train": ([], []), "validation": ([], [])}, file_format="tfrecord")
     write("one size", both, shape=(20, 30, 3))
     write("no labels", {"train": ([picture], [0]), "validation": ([picture], [-1])})
     for place, message in {
-        "gs://bucket/tfds": "pictures cannot be read from gs://bucket/tfds: .*gcloud storage cp --recursive gs://bucket/tfds/tiny DIR",
-        tmp_path / "tfrecord": f"as tfrecord, .* tfds convert_format --dataset_version_dir={build} --out_file_format=array_record$",
-        tmp_path / "one size": "data.image_size=24 is for pictures of many sizes, and those of tiny have one: unset it",
+        "gs://bucket/tfds": "images cannot be read from gs://bucket/tfds: .*gcloud storage cp --recursive "
+                            "gs://bucket/tfds/tiny DIR",
+        tmp_path / "tfrecord": f"as tfrecord, .* tfds convert_format --dataset_version_dir={build} "
+                               "--out_file_format=array_record$",
+        tmp_path / "one size": "data.image_size=24 is for images of many sizes, and those of tiny have one: unset it",
         tmp_path / "no labels": "tiny has labels in train of its splits; it needs train and validation or test",
     }.items():
         config = configs.default().data

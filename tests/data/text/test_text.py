@@ -15,7 +15,8 @@ from ls_jax.errors import UserError
 
 pytest.importorskip("sentencepiece", reason="text needs SentencePiece: pip install -e '.[translation]'")
 
-ENGLISH = ["a dog runs", "two dogs run in the snow", "a man sits on a red chair", "the women are singing", "a child climbs a tree"]
+ENGLISH = ["a dog runs", "two dogs run in the snow", "a man sits on a red chair", "the women are singing",
+           "a child climbs a tree"]
 GERMAN = ["ein Hund rennt", "zwei Hunde rennen im Schnee", "ein Mann sitzt auf einem roten Stuhl", "die Frauen singen",
           "ein Kind klettert auf einen Baum"]
 
@@ -42,7 +43,8 @@ def write(folder, stem, english, german, end="\n"):
 
 def load(folder, **fields):
     name = folder if isinstance(folder, str) else f"text:{folder}"
-    settings = dict(name=name, dir=None, holdout=0, train_examples=None, image_size=None, label_noise=None, vocabulary=340, row_length=24)
+    settings = dict(name=name, dir=None, holdout=0, train_examples=None, image_size=None, label_noise=None,
+                    vocabulary=340, row_length=24)
     return data.load(ml_collections.ConfigDict(settings | fields), fields.get("workdir"))
 
 
@@ -76,11 +78,14 @@ def test_every_pair_is_packed_once_and_whole(folder):
     assert sorted(sentences(dataset.splits["test"], pieces)) == sorted(zip(ENGLISH[2:], GERMAN[2:]))
     for split in dataset.splits.values():
         padding = split.inputs.target_segments == 0
-        assert not split.labels[padding].any() and not split.inputs.target[padding].any() and split.labels.dtype == np.int32
-    assert {name: len(of) for name, of in dataset.text.sentences.items()} == {"validation": 2, "test2016": 3, "test2017": 1}
+        assert not split.labels[padding].any() and not split.inputs.target[padding].any()
+        assert split.labels.dtype == np.int32
+    assert {name: len(of) for name, of in dataset.text.sentences.items()} == {"validation": 2, "test2016": 3,
+                                                                              "test2017": 1}
     assert dataset.text.sentences["test2016"].target == GERMAN[2:]
     facts = dataset.text.facts["train"]
-    assert facts["pairs"] == 40 and facts["tokens"]["target"] == (~(dataset.splits["train"].inputs.target_segments == 0)).sum()
+    assert facts["pairs"] == 40
+    assert facts["tokens"]["target"] == (~(dataset.splits["train"].inputs.target_segments == 0)).sum()
     json.dumps(facts)
 
 
@@ -120,10 +125,11 @@ def test_holdout_and_fewer_examples_count_pairs(folder):
 
 def test_what_cannot_be_used_is_counted_and_named(folder, capsys):
     long = " ".join(ENGLISH * 3)
-    write(folder, "train", [*ENGLISH * 8, "", "a dog", long, "a"], [*GERMAN * 8, "ein Hund", " ", "kurz", "ein Hund " * 5])
+    write(folder, "train", [*ENGLISH * 8, "", "a dog", long, "a"],
+          [*GERMAN * 8, "ein Hund", " ", "kurz", "ein Hund " * 5])
     facts = load(folder, vocabulary=340, row_length=24).text.facts
     assert facts["train"]["pairs"] == 40 and facts["train"]["left out"] == {"empty": 2, "overlong": 1, "misaligned": 1}
-    assert ("4 of 44 pairs of train are left out: 2 empty (lines 41, 42); 1 overlong (line 43); 1 misaligned (line 44)"
+    assert ("4 of 44 pairs of train are excluded: 2 empty (lines 41, 42); 1 overlong (line 43); 1 misaligned (line 44)"
             in capsys.readouterr().err)
     write(folder, "val", [long, ENGLISH[0]], GERMAN[:2])
     assert load(folder).text.facts["validation"]["left out"] == {"empty": 0, "overlong": 1}
@@ -132,7 +138,7 @@ def test_what_cannot_be_used_is_counted_and_named(folder, capsys):
 def test_bad_files_are_told_in_one_line(folder, tmp_path):
     told("no such folder", tmp_path / "nowhere")
     write(folder, "val", ENGLISH, GERMAN[:3])
-    told("val.en has 5 lines and val.de 3: line by line", folder)
+    told("val.en has 5 lines and val.de 3: they must be translations line by line", folder)
     (folder / "val.de").write_bytes(b"ein Hund\nein K\xfcken\n" + "drei\nvier\nfünf\n".encode())
     told("val.de: line 2 is not UTF-8", folder)
     (folder / "val.de").unlink()
@@ -146,12 +152,14 @@ def test_bad_files_are_told_in_one_line(folder, tmp_path):
 
 def test_a_split_of_which_nothing_can_be_used_is_told_with_the_reason(folder, capsys):
     write(folder, "val", ["", *ENGLISH[:2]], ["", *[" ".join(GERMAN * 3)] * 2])
-    told(r"none of the 3 pairs of validation can be used \(1 empty \(line 1\); 2 overlong \(lines 2, 3\)\); .*row_length=24 tokens", folder)
+    told(r"none of the 3 pairs of validation can be used \(1 empty \(line 1\); 2 overlong \(lines 2, 3\)\); "
+         r".*row_length=24 tokens", folder)
     assert not capsys.readouterr().err
 
 
 def test_a_vocabulary_that_the_text_does_not_yield_is_told(folder):
-    told(r"config.data.vocabulary=5000 does not fit the training text of 80 sentences, which yields at most \d+ pieces; 259", folder,
+    told(r"config.data.vocabulary=5000 does not fit the training text of 80 sentences, which yields at most \d+ "
+         r"pieces; 259", folder,
          vocabulary=5000)
     told(r"config.data.vocabulary=100 does not fit .*, which needs at least \d+ pieces", folder, vocabulary=100)
     told("is text: set config.data.vocabulary", folder, vocabulary=None)
@@ -192,7 +200,8 @@ def write_build(data_dir, splits):
     build = data_dir / "pairs" / "1.0.0"
     build.mkdir(parents=True)
     for split, pairs in splits.items():
-        writer = array_record_module.ArrayRecordWriter(str(build / f"pairs-{split}.array_record-00000-of-00001"), "group_size:1")
+        writer = array_record_module.ArrayRecordWriter(str(build / f"pairs-{split}.array_record-00000-of-00001"),
+                                                       "group_size:1")
         for texts in pairs:
             example = tf_example_pb2.Example()
             for language, text in zip(("en", "de"), texts):
@@ -202,11 +211,13 @@ def write_build(data_dir, splits):
     features = "tensorflow_datasets.core.features"
     text = {"pythonClassName": f"{features}.text_feature.Text", "text": {}}
     (build / "features.json").write_text(json.dumps({
-        "pythonClassName": f"{features}.features_dict.FeaturesDict", "featuresDict": {"features": {"de": text, "en": text}}}))
+        "pythonClassName": f"{features}.features_dict.FeaturesDict",
+        "featuresDict": {"features": {"de": text, "en": text}}}))
     (build / "dataset_info.json").write_text(json.dumps({
         "name": "pairs", "version": "1.0.0", "fileFormat": "array_record",
         "splits": [{"name": split, "shardLengths": [str(len(pairs))], "numBytes": "1",
-                    "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"} for split, pairs in splits.items()]}))
+                    "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"}
+                   for split, pairs in splits.items()]}))
 
 
 def test_a_tfds_build_of_translations_is_read(tmp_path):
@@ -214,7 +225,8 @@ def test_a_tfds_build_of_translations_is_read(tmp_path):
     write_build(tmp_path, {"train": pairs * 8, "validation": pairs[:2], "test": pairs[2:]})
     dataset = load("pairs", dir=str(tmp_path))
     assert sorted(sentences(dataset.splits["test"], dataset.text.vocabulary)) == sorted(pairs[2:])
-    assert dataset.text.sentences["test"].source == ENGLISH[2:] and set(dataset.splits) == {"train", "validation", "test"}
+    assert dataset.text.sentences["test"].source == ENGLISH[2:]
+    assert set(dataset.splits) == {"train", "validation", "test"}
     told("mnist is not prepared", "mnist", dir=str(tmp_path))
 
 
@@ -225,7 +237,9 @@ def test_what_is_not_there_is_told_without_reading_the_rest(folder, tmp_path, mo
         return str(error.value)
 
     data.check(ml_collections.ConfigDict(dict(name="text:.", dir=str(folder))))
-    assert "nowhere: no such folder" in missing("text:nowhere", str(tmp_path)) and "holds train.en and train.de" in missing("text:nowhere")
+    assert "nowhere: no such folder" in missing("text:nowhere",
+                                                str(tmp_path))
+    assert "holds train.en and train.de" in missing("text:nowhere")
     (folder / "train.de").unlink()
     assert "train.de: no such file (nor train.de.gz)" in missing(f"text:{folder}")
     prepare = missing("wmt14_translate/de-en", str(tmp_path))

@@ -23,12 +23,15 @@ def saturated():
 def tied():
     """Few distinct confidences, each of many examples, none of them on an edge."""
     rng = np.random.default_rng(3)
-    logits = np.log(np.array([[0.5, 0.3, 0.2], [0.45, 0.45, 0.1], [0.7, 0.2, 0.1], [0.9, 0.06, 0.04]]))[rng.integers(4, size=900)]
+    logits = np.log(np.array([[0.5, 0.3, 0.2], [0.45, 0.45, 0.1], [0.7, 0.2, 0.1], [0.9, 0.06,
+                                                                                    0.04]]))[rng.integers(4, size=900)]
     return logits, rng.integers(3, size=900)
 
 
-CASES = {"random": lambda: sample(1500), "over-confident": lambda: sample(900, 20, factor=3.0), "two classes": lambda: sample(300, 2),
-         "saturated": saturated, "tied": tied, "few": lambda: sample(20, 4)}
+CASES = {
+    "random": lambda: sample(1500), "over-confident": lambda: sample(900, 20, factor=3.0),
+    "two classes": lambda: sample(300, 2), "saturated": saturated, "tied": tied, "few": lambda: sample(20, 4)
+}
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -42,7 +45,8 @@ def torchmetrics_error(logits, labels, norm="l1", bins=15):
 
 @each_case
 def test_scikit_learn(case):
-    """Its bins are (lo, hi] as well; uniform for equal widths, quantile for equal masses where those divide the examples."""
+    """Its bins are (lo, hi] as well; uniform for equal widths, quantile for equal masses where those divide the
+    examples."""
     sklearn = pytest.importorskip("sklearn.calibration", reason=REASON)
     logits, labels = case()
     of = streaming.top_label(logits, labels)
@@ -59,7 +63,8 @@ def test_scikit_learn(case):
 @each_case
 @pytest.mark.parametrize("norm", binning.NORMS)
 def test_torchmetrics(case, norm):
-    """It works in float32, and keeps confidences that are 1.0 there in a bin of their own, the sixteenth, apart from 0.999."""
+    """It works in float32, and keeps confidences that are 1.0 there in a bin of their own, the sixteenth, apart from
+    0.999."""
     logits, labels = case()
     of = streaming.top_label(logits, labels)
     alone = of.confidence.astype(np.float32) == 1
@@ -73,13 +78,15 @@ def test_torchmetrics(case, norm):
 
 @each_case
 def test_netcal(case):
-    """Its equal-width bins are [lo, hi), which matters on edges alone. Of two classes it bins the second's probability instead."""
+    """Its equal-width bins are [lo, hi), which matters on edges alone. Of two classes it bins the second's probability
+    instead."""
     netcal = pytest.importorskip("netcal.metrics", reason=REASON)
     logits, labels = case()
     probability = softmax(logits)
     if logits.shape[1] == 2:
         errors = calibration.expected_calibration_error(logits, labels, scheme="classwise")
-        assert errors == pytest.approx(np.mean([netcal.ECE(15).measure(probability[:, k], np.int64(labels == k)) for k in (0, 1)]))
+        assert errors == pytest.approx(
+            np.mean([netcal.ECE(15).measure(probability[:, k], np.int64(labels == k)) for k in (0, 1)]))
         return
     for norm, peer in (("l1", netcal.ECE(15)), ("max", netcal.MCE(15))):
         assert calibration.expected_calibration_error(logits, labels, norm=norm) == pytest.approx(
@@ -88,13 +95,15 @@ def test_netcal(case):
 
 @each_case
 def test_uncertainty_calibration(case):
-    """Its bins are (lo, hi] and its equal-mass bins part the examples as ours do, at the middle between two neighbours."""
+    """Its bins are (lo, hi] and its equal-mass bins part the examples as ours do, at the middle between two
+    neighbours."""
     peer = pytest.importorskip("calibration", reason=REASON)
     logits, labels = case()
     probability = softmax(logits)
     ours = lambda **options: calibration.expected_calibration_error(logits, labels, **options)
     assert ours() == pytest.approx(peer.get_ece(probability, labels), abs=1e-6)
-    if case is not saturated:  # its equal-mass edges then stop before 1.0 is counted, and it drops what is beyond the last
+    # its equal-mass edges then stop before 1.0 is counted, and it drops what is beyond the last
+    if case is not saturated:
         assert ours(scheme="equal_mass") == pytest.approx(peer.get_ece_em(probability, labels), abs=1e-6)
     by_width = dict(num_bins=15, binning_scheme=peer.get_equal_prob_bins)
     if case is not saturated and case is not tied:
@@ -121,12 +130,14 @@ def test_uncertainty_calibrations_first_order_debiasing_is_ours_in_expectation()
 def test_relplot(case):
     """It finds the bandwidth to 1/1024 only, and its reflection halves what is at the ends (and within 1/1000 of them).
 
-    So it is handed confidences that keep away from 1, where the two agree; test_scores checks ours against the definition.
+    So it is handed confidences that keep away from 1, where the two agree; test_scores checks ours against the
+    definition.
     """
     relplot = pytest.importorskip("relplot", reason=REASON)
     of = streaming.top_label(*case())
     inner = 0.95 * of.confidence
-    assert scores.smooth_error(inner, of.correct) == pytest.approx(relplot.smECE(inner, of.correct.astype(float)), abs=1.5e-3)
+    assert scores.smooth_error(inner, of.correct) == pytest.approx(relplot.smECE(inner, of.correct.astype(float)),
+                                                                   abs=1.5e-3)
     width = scores.smooth_error(inner, of.correct)
     if width > 0.02:  # narrower ones it does not resolve on its grid of 200 points
         assert width == pytest.approx(relplot.metrics.smECE_sigma(inner, of.correct.astype(float), width), rel=1e-2)

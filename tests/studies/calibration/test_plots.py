@@ -13,7 +13,8 @@ def test_a_reliability_diagram_shows_accuracy_over_confidence_and_the_shares():
     axis, below = figure.axes
     diagonal, *seeds, pooled = axis.get_lines()
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
-    np.testing.assert_allclose([line.get_ydata() for line in seeds], [[0.5, 0.7], [0.8, 0.9]])  # bins of at least FEW examples
+    np.testing.assert_allclose([line.get_ydata() for line in seeds],
+                               [[0.5, 0.7], [0.8, 0.9]])  # bins of at least FEW examples
     total, right = COUNT.sum(axis=0)[[0, 2, 3]], CORRECT.sum(axis=0)[[0, 2, 3]]
     np.testing.assert_allclose(pooled.get_xydata(), np.stack([[0.2, 0.6, 0.9], right / total], axis=1))
     band, sure, unsure = axis.collections

@@ -13,7 +13,8 @@ from tests.logits import adversarial, sample, softmax
 def test_nll_and_brier_are_their_definitions():
     logits, labels = sample(700, factor=1.6)
     probability, onehot = softmax(logits), np.eye(10)[labels]
-    assert scores.negative_log_likelihood(logits, labels) == pytest.approx(accuracy.negative_log_likelihood(logits, labels))
+    assert scores.negative_log_likelihood(logits,
+                                          labels) == pytest.approx(accuracy.negative_log_likelihood(logits, labels))
     assert scores.brier_score(logits, labels) == pytest.approx(np.sum(np.square(probability - onehot), -1).mean())
     half = scores.brier_score(logits, labels, temperature=2.0)
     assert half == pytest.approx(np.sum(np.square(softmax(logits / 2) - onehot), -1).mean())

@@ -34,14 +34,17 @@ def test_minimum_is_no_worse_than_a_search(case):
         fit = calibration.fit_temperature(logits, labels)
     except ValueError as error:
         own = logits[np.arange(len(labels)), labels]
-        assert np.any(np.isneginf(own) | (np.isposinf(logits).any(-1) & ~np.isposinf(own))) and "no temperature" in str(error)
+        assert np.any(np.isneginf(own)
+                      | (np.isposinf(logits).any(-1) & ~np.isposinf(own))) and "no temperature" in str(error)
         return
     lowest, highest = temperature.BOUNDS
     assert lowest <= fit.temperature <= highest and np.isfinite(fit.temperature)
     assert fit.converged == (fit.status == "converged")
     likelihood = lambda t: streaming.top_label(logits.astype(np.float64), labels, t).nll.mean()
-    tried = [likelihood(t) for t in (lowest, 0.1, 0.5, 1, 2, 10, highest, 0.99 * fit.temperature, 1.01 * fit.temperature)
-             if lowest <= t <= highest]
+    tried = [
+        likelihood(t) for t in (lowest, 0.1, 0.5, 1, 2, 10, highest, 0.99 * fit.temperature, 1.01 * fit.temperature)
+        if lowest <= t <= highest
+    ]
     assert likelihood(fit.temperature) <= min(tried) * (1 + 1e-9) + 1e-12
 
 
@@ -54,7 +57,8 @@ def test_equals_a_bounded_scalar_search_and_is_exact():
     # the score E[z] = z_label, to rounding: what a search on values alone cannot reach
     scaled = softmax(logits / found.temperature)
     assert abs(np.mean(np.sum(scaled * logits, -1) - logits[np.arange(2000), labels])) < 1e-9
-    assert found.fitted.nll_before == pytest.approx(nll(logits, labels, 1)) and found.fitted.nll_after == pytest.approx(search.fun)
+    assert found.fitted.nll_before == pytest.approx(nll(logits, labels, 1)) and found.fitted.nll_after == pytest.approx(
+        search.fun)
 
 
 def test_takes_few_passes(monkeypatch):
@@ -80,7 +84,8 @@ NINE = np.arange(9) % 3
     (np.arange(9.0)[:, None], np.zeros(9, int), 1.0, "flat"),                        # one class
     (np.array([[0.0, np.inf, 0.0]]), np.array([1]), 1.0, "flat"),                    # certain, at every temperature
     (np.array([[1.0, 1.0, -np.inf]] * 3), np.array([0, 1, 0]), 1.0, "flat"),         # tied, one class masked
-    (np.array([[3.0, 0.0, 2.0]]), np.array([2]), None, "converged"),                 # one example with a best temperature
+    # one example with a best temperature
+    (np.array([[3.0, 0.0, 2.0]]), np.array([2]), None, "converged"),
     (1e30 * np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 1]), 100.0, "at upper bound"),
 ])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -92,8 +97,10 @@ def test_degenerate_data_has_a_defined_answer(logits, labels, answer, status, dt
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda: calibration.fit_temperature(np.array([[0.0, -np.inf]]), np.array([1])), "no temperature gives a finite NLL"),
-    (lambda: calibration.fit_temperature(np.array([[0.0, np.inf]]), np.array([0])), "no temperature gives a finite NLL"),
+    (lambda: calibration.fit_temperature(np.array([[0.0, -np.inf]]), np.array([1])),
+     "no temperature gives a finite NLL"),
+    (lambda: calibration.fit_temperature(np.array([[0.0, np.inf]]), np.array([0])),
+     "no temperature gives a finite NLL"),
     (lambda: calibration.fit_temperature(softmax(sample(50)[0]), sample(50)[1]), "are probabilities"),
     (lambda: calibration.fit_temperature(*sample(50), criterion="accuracy"), "criterion='accuracy'"),
     (lambda: calibration.fit_temperature(*sample(50), report="test"), "report='test'"),
@@ -140,7 +147,8 @@ def test_equals_torch_on_a_network_like_problem():
     logits, labels = sample(3000, 20, 4.0, factor=1.7)
     z, y = torch.tensor(logits), torch.tensor(labels).long()
     scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([scale], max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-14, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([scale], max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-14,
+                                  line_search_fn="strong_wolfe")
 
     def closure():
         optimiser.zero_grad()
@@ -149,7 +157,8 @@ def test_equals_torch_on_a_network_like_problem():
         return loss
 
     optimiser.step(closure)
-    assert calibration.fit_temperature(logits, labels).temperature == pytest.approx(float(scale.detach().exp()), rel=1e-6)
+    assert calibration.fit_temperature(logits, labels).temperature == pytest.approx(float(scale.detach().exp()),
+                                                                                    rel=1e-6)
 
 
 @given(st.floats(0.2, 5.0))

@@ -3,24 +3,24 @@ import pytest
 
 from ls_jax.studies.accuracy import records as accuracy_records
 from ls_jax.studies.accuracy import tables as accuracy_tables
-from ls_jax.studies.common import records as results
-from ls_jax.studies.common import tables
+from ls_jax.studies.common import records, tables
 
 GAMMAS = [{"alpha": 0.0, "gamma": gamma, "seed": seed} for gamma in (0.0, 2.0) for seed in (0, 1)]
 
 
 def accuracies(rows, values):
-    return accuracy_records.run([("test", row, {"accuracy": value, "nll": 1 - value, "examples": 100}) for row, value in zip(rows, values)])
+    return accuracy_records.run([("test", row, {"accuracy": value, "nll": 1 - value, "examples": 100})
+                                 for row, value in zip(rows, values)])
 
 
-def rows_of(records):
-    return [(row[0], row[1], row[-1]) for row in accuracy_tables.cells(records, "test")[2:]]
+def rows_of(results):
+    return [(row[0], row[1], row[-1]) for row in accuracy_tables.cells(results, "test")[2:]]
 
 
 def test_a_swept_fifth_parameter_has_a_row_for_each_value():
-    records = accuracies(GAMMAS, (0.5, 0.52, 0.9, 0.91))
-    assert rows_of(records) == [("α=0, gamma=0", "51.00 ± 1.41", "2"), ("α=0, gamma=2", "90.50 ± 0.71", "2")]
-    assert "α=0, gamma=2" in accuracy_tables.table(records, "test")
+    results = accuracies(GAMMAS, (0.5, 0.52, 0.9, 0.91))
+    assert rows_of(results) == [("α=0, gamma=0", "51.00 ± 1.41", "2"), ("α=0, gamma=2", "90.50 ± 0.71", "2")]
+    assert "α=0, gamma=2" in accuracy_tables.table(results, "test")
 
 
 def test_named_arms_have_their_names_as_labels():
@@ -29,9 +29,9 @@ def test_named_arms_have_their_names_as_labels():
 
 
 def test_two_rows_of_one_label_are_an_error():
-    records = accuracies(GAMMAS, (0.5, 0.52, 0.9, 0.91))
+    results = accuracies(GAMMAS, (0.5, 0.52, 0.9, 0.91))
     with pytest.raises(ValueError, match="two rows of a table are 'α=0, gamma=0'"):
-        accuracy_tables.cells(records + records, "test")
+        accuracy_tables.cells(results + results, "test")
     rows = [{**row, "arm": "both"} for row in GAMMAS]
     with pytest.raises(ValueError, match="two rows of a table are 'both'"):
         accuracy_tables.cells(accuracies(rows, (0.5, 0.52, 0.9, 0.91)), "test")
@@ -49,15 +49,18 @@ def test_the_baseline_is_what_others_are_compared_with():
 
 
 @pytest.mark.parametrize("hyper, label", [
-    ({"alpha": 0.1}, "α=0.1"), ({}, "as given"), ({"student": "grid", "alpha": 0.0, "teacher_alpha": 0.1, "temperature": 2.0}, (
-        "grid, α=0, teacher's α=0.1, T=2")), ({"student": "alone", "alpha": 0.0, "temperature": None, "control": False}, "alone, α=0")])
+    ({"alpha": 0.1}, "α=0.1"), ({}, "as given"),
+    ({"student": "grid", "alpha": 0.0, "teacher_alpha": 0.1, "temperature": 2.0}, (
+        "grid, α=0, teacher's α=0.1, T=2")),
+    ({"student": "alone", "alpha": 0.0, "temperature": None, "control": False}, "alone, α=0")])
 def test_labels(hyper, label):
     assert tables.label(hyper, list(hyper)) == label
 
 
 def test_numbers_as_text():
-    record = results.Record("accuracy", "accuracy", "test", 2, 0.0168, 0.0014, [0.0, 0.0], kind="difference", baseline={},
-                            interval=[0.013, 0.0206])
-    assert tables.mean_std(record, ".2f", 100) == "1.68 ± 0.14" and tables.difference(record, scale=100) == "+1.68 [+1.30, +2.06]"
-    one = results.Record("accuracy", "accuracy", "test", 1, 0.5, None, [0.5])
+    record = records.Record("accuracy", "accuracy", "test", 2, 0.0168, 0.0014, [0.0, 0.0], kind="difference",
+                            baseline={}, interval=[0.013, 0.0206])
+    assert tables.mean_std(record, ".2f", 100) == "1.68 ± 0.14" and tables.difference(
+        record, scale=100) == "+1.68 [+1.30, +2.06]"
+    one = records.Record("accuracy", "accuracy", "test", 1, 0.5, None, [0.5])
     assert tables.mean_std(one) == "0.5000" and tables.difference(one) == "+0.50"

@@ -26,8 +26,8 @@ def test_resolve_defaults_to_the_papers_triples():
     ((("aeroplane", "cat", "dog"),), "'aeroplane', which is no class of this data set .did you mean 'airplane'"),
     ((("airplane", "cat", "xyz"),), "'xyz', which is no class of this data set: it has airplane, cat, dog"),
     (((0, 1, 3),), "holds 3: class ids go from 0 to 2"),
-    (((0, 1),), r"holds \(0, 1\): a triple is three different classes"),
-    ((("cat", 1, 2),), r"holds \('cat', 1, 2\): a triple is three different classes"),
+    (((0, 1),), r"holds \(0, 1\): a triple needs three different classes"),
+    ((("cat", 1, 2),), r"holds \('cat', 1, 2\): a triple needs three different classes"),
 ])
 def test_resolve_says_what_is_wrong(classes, message):
     with pytest.raises(UserError, match=message):
@@ -42,6 +42,8 @@ def test_imagenets_classes_have_two_names():
     assert names[0] == "tench (n01440764)" and len(set(names)) == 1000
     paper = [(0, 299, 499), (265, 266, 0)]
     assert triples.resolve((), "imagenet2012", names) == paper
-    assert triples.resolve((("tench", "meerkat", "cleaver"), ("toy poodle", "n02113712", names[0])), "imagenet2012", names) == paper
-    with pytest.raises(UserError, match=r"'crane', .* 2 classes: say crane \(bird\) \(n02012849\) or crane \(machine\) \(n0"):
+    assert triples.resolve((("tench", "meerkat", "cleaver"), ("toy poodle", "n02113712", names[0])), "imagenet2012",
+                           names) == paper
+    with pytest.raises(UserError,
+                       match=r"'crane', .* 2 classes: choose crane \(bird\) \(n02012849\) or crane \(machine\) \(n0"):
         triples.resolve(("crane", "tench", "cleaver"), "imagenet2012", names)

@@ -45,7 +45,8 @@ def test_members_are_a_leading_axis():
 
 @pytest.mark.parametrize("make", [collapsed_draws, separated_draws])
 def test_the_printed_formula_says_nothing(make):
-    """It is -(1 - log 2)/2 for collapsed clusters and separated points alike: x' in the inner sum must not be 'corrected' to x."""
+    """It is -(1 - log 2)/2 for collapsed clusters and separated points alike: x' in the inner sum must not be
+    'corrected' to x."""
     draws, fresh = make(20)
     assert information.printed_information(draws, fresh) == pytest.approx(-(1 - math.log(2)) / 2, abs=0.03)
     assert information.printed_information(draws) == pytest.approx(-0.153, abs=0.03)
@@ -66,7 +67,8 @@ def test_without_spread_it_is_the_entropy_of_the_means():
     values = np.repeat([1.0, 2.0, 2.0, 5.0], 1)
     draws = np.repeat(values[:, None], 5, axis=1)
     assert information.logit_information(draws) == pytest.approx(1.5 * math.log(2))
-    assert information.logit_information(1e-3 + 0.1 * np.repeat(CLASSES[:, None], 5, axis=1)) == pytest.approx(math.log(2))
+    assert information.logit_information(1e-3 + 0.1 * np.repeat(CLASSES[:, None], 5, axis=1)) == pytest.approx(
+        math.log(2))
 
 
 def test_far_outliers_do_not_underflow():
@@ -83,7 +85,8 @@ def entropy_by_scipy(means, deviation):
     return sum(parts)
 
 
-@pytest.mark.parametrize("means", [[0.0, 1.0], [0.0, 0.1, 5.0], [-3.0, 0.0, 0.5, 8.0, 30.0], list(np.linspace(0, 20, 15))])
+@pytest.mark.parametrize("means",
+                         [[0.0, 1.0], [0.0, 0.1, 5.0], [-3.0, 0.0, 0.5, 8.0, 30.0], list(np.linspace(0, 20, 15))])
 @pytest.mark.parametrize("deviation", [0.3, 1.0, 2.5])
 def test_quadrature_is_exact(means, deviation):
     means = np.array(means)
@@ -114,7 +117,8 @@ def test_nearest_neighbours_of_known_answers():
     assert information.neighbour_information(separated_draws(50)[0]) == pytest.approx(math.log(600), abs=0.02)
     means = np.linspace(0, 12, 60)
     draws = np.random.default_rng(0).normal(means[:, None], 1.0, (60, 200))
-    assert information.neighbour_information(draws) == pytest.approx(information.mixture_information(means, 1.0), abs=0.03)
+    assert information.neighbour_information(draws) == pytest.approx(information.mixture_information(means, 1.0),
+                                                                     abs=0.03)
 
 
 @pytest.mark.parametrize("views, neighbours", [(5, 3), (5, 1), (20, 7)])
@@ -127,10 +131,12 @@ def test_nearest_neighbours_are_rosss_formula(views, neighbours):
 
 @pytest.mark.parametrize("neighbours", [3, 7])
 def test_nearest_neighbours_are_scikit_learns(neighbours):
-    """With few views scikit-learn finds neighbours by |a|² - 2ab + |b|², whose rounding lets some of the k-th ones in."""
+    """With few views scikit-learn finds neighbours by |a|² - 2ab + |b|², whose rounding lets some of the k-th ones
+    in."""
     selection = pytest.importorskip("sklearn.feature_selection", reason=REASON)
     draws = np.random.default_rng(0).normal(np.linspace(0, 8, 40)[:, None], 1.0, (40, 20))
-    expected = selection.mutual_info_classif(draws.reshape(-1, 1), np.repeat(np.arange(40), 20), n_neighbors=neighbours)[0]
+    expected = selection.mutual_info_classif(draws.reshape(-1, 1), np.repeat(np.arange(40), 20),
+                                             n_neighbors=neighbours)[0]
     assert information.neighbour_information(draws, neighbours) == pytest.approx(expected, abs=1e-3)
 
 
@@ -145,7 +151,8 @@ def test_collapsed_value_is_the_classes_entropy():
 
 
 def test_half_samples_scatter_as_other_examples_would():
-    """Against the standard deviation over fresh choices of the examples, where class means vary within their classes."""
+    """Against the standard deviation over fresh choices of the examples, where class means vary within their
+    classes."""
     rng = np.random.default_rng(0)
 
     def sample():
@@ -168,9 +175,10 @@ def test_half_samples_of_members_are_the_same_halves():
 
 
 @pytest.mark.parametrize("draws, fresh, message", [
-    (np.zeros(5), None, r"draws has shape \(5,\)"), (np.zeros((5, 2)), np.zeros(4), r"fresh has shape \(4,\), but \(5,\) goes"),
+    (np.zeros(5), None, r"draws has shape \(5,\)"),
+    (np.zeros((5, 2)), np.zeros(4), r"fresh has shape \(4,\), but draws \(5, 2\)"),
     (np.full((5, 2), np.nan), None, "must be finite")])
-def test_bad_draws(draws, fresh, message):
+def test_bad_draws(draws, fresh, message, unchecked):
     with pytest.raises(ValueError, match=message):
         information.logit_information(draws, fresh)
     with pytest.raises(ValueError, match="3 neighbours need more than 3 views"):

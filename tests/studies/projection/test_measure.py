@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ls_jax.studies import projection
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common import crossed, records
 from ls_jax.studies.projection import records as projection_records
 from ls_jax.workdir import predictions
 from ls_jax.workdir.predictions import Predictions
@@ -134,7 +134,8 @@ def test_projects_batches():
 @pytest.mark.parametrize("classes", [None, CLASSES])
 def test_collapsed_regular_configuration_has_no_spread(classes):
     found = projection.numbers(regular(), classes)
-    np.testing.assert_allclose([found["spread ratio"], found["centroid variation"], found["wrong-class spread"]], 0, atol=1e-6)
+    np.testing.assert_allclose([found["spread ratio"], found["centroid variation"], found["wrong-class spread"]], 0,
+                               atol=1e-6)
     assert found["centroid distance"] == pytest.approx(3 * np.sqrt(2))
 
 
@@ -157,16 +158,23 @@ def by_definition(arrays, triples, points_of):
             others = np.delete(distances, triple.index(own), axis=1)
             wrong.append(np.mean(np.var(others, axis=1, ddof=1)))
             gap.append(np.mean(others.mean(axis=1) - right))
-    return {"spread ratio": np.sqrt(np.mean(within) / np.mean(between)),
-            "centroid variation": np.sqrt(np.mean(variance)) / np.mean(edge),
-            "wrong-class spread": np.sqrt(np.mean(wrong)) / np.mean(gap), "centroid distance": np.sqrt(np.mean(between))}
+    return {
+        "spread ratio": np.sqrt(np.mean(within) / np.mean(between)),
+        "centroid variation": np.sqrt(np.mean(variance)) / np.mean(edge),
+        "wrong-class spread": np.sqrt(np.mean(wrong)) / np.mean(gap), "centroid distance": np.sqrt(np.mean(between))
+    }
+
+
+def on_plane(arrays, classes=None):
+    found = projection.numbers(arrays, classes)
+    return {quantity: found[quantity] for quantity in projection.QUANTITIES}
 
 
 def test_numbers_of_a_triple_are_their_definitions():
     arrays = network()
     plane = projection.template_plane(arrays["kernel"], arrays["bias"], CLASSES)
     expected = by_definition(arrays, [CLASSES], lambda triple: projection.project(arrays["features"], plane))
-    assert projection.numbers(arrays, CLASSES) == pytest.approx(expected, rel=1e-5)
+    assert on_plane(arrays, CLASSES) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [dict(classes=3), dict(classes=6), dict(classes=9, dimensions=4)])
@@ -178,7 +186,7 @@ def test_closed_form_is_the_average_over_all_triples(size):
     assert span.shape[1] == min(size["classes"] - 1, size.get("dimensions", 8) + 1)
     expected = by_definition(arrays, list(itertools.combinations(range(size["classes"]), 3)),
                              lambda triple: projection.project(arrays["features"], span))
-    assert projection.numbers(arrays) == pytest.approx(expected, rel=1e-5)
+    assert on_plane(arrays) == pytest.approx(expected, rel=1e-5)
 
 
 def test_three_classes_have_one_triple():
@@ -193,8 +201,8 @@ def test_all_triples_leave_out_classes_without_examples():
     span = projection.template_span(arrays["kernel"], arrays["bias"])
     expected = by_definition(arrays, list(itertools.combinations(range(5), 3)),
                              lambda triple: projection.project(arrays["features"], span))
-    assert projection.numbers(arrays) == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(ValueError, match="there are examples of 5 classes$"):
+    assert on_plane(arrays) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="; 5 classes have examples$"):
         projection.numbers(arrays, (0, 1, 5))
 
 
@@ -207,7 +215,8 @@ def test_blocks_do_not_matter(classes, monkeypatch):
 
 
 def test_numbers_do_not_depend_on_the_scale_of_activations():
-    """The three ratios are those of the picture, whatever its size: here activations and logits are four times as large."""
+    """The three ratios are those of the picture, whatever its size: here activations and logits are four times as
+    large."""
     arrays = network()
     arrays["bias"][:] = 0
     arrays["kernel"] /= np.linalg.norm(arrays["kernel"], axis=0)
@@ -224,7 +233,8 @@ def write_predictions(workdir, rows, names, leave_out=()):
         for split in ("train", "test"):
             arrays = network(seed=10 * member + (split == "test"))
             if member not in leave_out:
-                predicted = Predictions(arrays["logits"], arrays["features"], arrays["labels"], np.arange(60, dtype=np.int32))
+                predicted = Predictions(arrays["logits"], arrays["features"], arrays["labels"],
+                                        np.arange(60, dtype=np.int32))
                 predictions.save(workdir, split, member, predicted, arrays, names)
 
 
@@ -234,14 +244,17 @@ NAMES = tuple("abcdef")
 
 def test_run_gives_records_by_split_smoothing_and_triple(tmp_path):
     write_predictions(tmp_path, ROWS, NAMES, leave_out=(1,))
-    records = projection_records.run(tmp_path, ROWS, [CLASSES, (0, 1, 2)])
-    means = results.select(records, kind="value")
-    assert len(means) == 2 * 2 * 3 * len(projection.QUANTITIES)
-    record, = [record for record in means if (record.split, record.hyper["alpha"], record.extra["classes"], record.quantity) == (
-        "test", 0.0, ["e", "a", "c"], "spread ratio")]
+    results = projection_records.run(tmp_path, ROWS, [CLASSES, (0, 1, 2)])
+    means = records.select(results, kind="value")
+    assert len(means) == 2 * 2 * 3 * len(projection.QUANTITIES + projection.IN_LOGITS)
+    record, = [
+        record for record in means if (record.split, record.hyper["alpha"], record.extra["classes"],
+                                       record.quantity) == ("test", 0.0, ["e", "a", "c"], "spread ratio")
+    ]
     assert record.seeds == [0, 2] and record.study == "projection" and record.hyper["learning_rate"] == 0.1
     assert record.values == [projection.numbers(network(seed), CLASSES)["spread ratio"] for seed in (1, 21)]
-    differences = results.select(records, quantity="spread ratio", kind="difference", classes=projection.ALL, split="train")
+    differences = records.select(results, quantity="spread ratio", kind="difference", classes=projection.ALL,
+                                 split="train")
     assert [record.seeds for record in differences] == [[0, 2]] and differences[0].baseline["alpha"] == 0.0
 
 
@@ -252,3 +265,63 @@ def test_run_leaves_out_what_cannot_be_measured(tmp_path):
     predictions.save(tmp_path, "test", 0, predicted, arrays, NAMES)
     record, = projection_records.run(tmp_path, ROWS[:1], [CLASSES])
     assert (record.quantity, record.extra["classes"], record.mean) == ("centroid distance", projection.ALL, 0.0)
+
+
+@pytest.mark.parametrize("classes", [None, CLASSES])
+def test_measures_in_logits_are_the_networks_not_the_units_of_its_features(classes):
+    """Features times 7 with the kernel over 7 predict the same. The other measures change by 1 % or more."""
+    arrays = network()
+    other = {**arrays, "features": 7 * arrays["features"].astype(float), "kernel": arrays["kernel"].astype(float) / 7}
+    same, moved = projection.numbers(arrays, classes), projection.numbers(other, classes)
+    for quantity in projection.IN_LOGITS:
+        assert moved[quantity] == pytest.approx(same[quantity], rel=1e-6)
+    for quantity in ("centroid variation", "wrong-class spread"):
+        assert abs(moved[quantity] / same[quantity] - 1) > 0.01
+
+
+@pytest.mark.parametrize("classes", [None, CLASSES])
+def test_measures_in_logits_as_they_are_written(classes):
+    arrays = network(seed=3)
+    triples = list(itertools.combinations(range(6), 3)) if classes is None else [classes]
+    chosen = sorted({k for triple in triples for k in triple})
+    logits = arrays["logits"].astype(float)[:, chosen]
+    points = logits - logits.mean(axis=1, keepdims=True)
+    centroids = {k: points[arrays["labels"] == k].mean(axis=0) for k in chosen}
+    edges = np.array([[np.linalg.norm(centroids[a] - centroids[b]) for a, b in itertools.combinations(triple, 2)]
+                      for triple in triples])
+    found = projection.numbers(arrays, classes)
+    assert found["logit centroid variation"] == pytest.approx(np.sqrt(np.var(edges, axis=1, ddof=1).mean())
+                                                              / edges.mean(), rel=1e-5)
+    within = np.mean([np.mean(np.sum((points[arrays["labels"] == k] - centroids[k])**2, axis=1)) for k in chosen])
+    assert found["logit spread ratio"] == pytest.approx(np.sqrt(within / np.mean(edges**2)), rel=1e-5)
+    variance, gap = [], []
+    for k in chosen:
+        of = logits[arrays["labels"] == k]
+        wrong = np.delete(of, chosen.index(k), axis=1)
+        variance.append(np.var(wrong, axis=1, ddof=1).mean())
+        gap.append(np.mean(of[:, chosen.index(k)] - wrong.mean(axis=1)))
+    assert found["logit wrong-class spread"] == pytest.approx(np.sqrt(np.mean(variance)) / np.mean(gap), rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [None, CLASSES])
+def test_without_each_group_they_are_the_numbers_of_the_other_examples(classes):
+    arrays = network(examples=240)
+    group, found = crossed.groups(np.arange(240)), projection.samples(arrays, classes)
+    for left_out in (0, 3, 19):
+        rest = {**arrays, **{name: arrays[name][group != left_out] for name in ("features", "logits", "labels")}}
+        # the plane is the network's, not the examples'
+        assert {name: of.deleted[left_out] for name, of in found.items()} == pytest.approx(
+            projection.numbers(rest, classes))
+    assert all(of.examples == 240 and len(of.deleted) == 20 for of in found.values())
+
+
+def test_held_out_numbers_have_intervals_for_new_examples_and_training_ones_have_not(tmp_path):
+    rows = [{"alpha": alpha, "seed": seed} for alpha in (0.0, 0.1) for seed in range(3)]
+    for split in ("train", "test"):
+        for member in range(6):
+            arrays = network(seed=member, examples=240)
+            predicted = Predictions(arrays["logits"], arrays["features"], arrays["labels"], np.arange(240))
+            predictions.save(tmp_path, split, member, predicted, arrays, NAMES)
+    found = projection_records.run(tmp_path, rows, [CLASSES])
+    assert {record.covers for record in records.select(found, split="test")} == {records.BOTH}
+    assert {record.covers for record in records.select(found, split="train")} == {None, records.SEEDS}

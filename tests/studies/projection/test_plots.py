@@ -66,7 +66,7 @@ def test_figure_shares_axes_by_pairs_and_names_the_classes(workdir):
 def test_nothing_to_show_is_no_row(tmp_path, workdir):
     assert projection_plot.row(tmp_path / "empty", ROWS, (0, 1, 2), "test", "tiny") is None
     arrays = predictions.load(workdir, "train", 1)
-    predicted = Predictions(*(arrays[name] for name in Predictions._fields))
+    predicted = Predictions(**{name: arrays[name] for name in Predictions._fields if name in arrays})
     arrays["kernel"][:, 1] = arrays["kernel"][:, 0]
     predictions.save(workdir, "train", 1, predicted, arrays, NAMES)
     assert projection_plot.row(workdir, ROWS, (0, 1, 2), "test", "tiny") is None

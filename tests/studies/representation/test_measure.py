@@ -18,8 +18,12 @@ def network(examples=120, classes=5, dimensions=7, noise=1.0, seed=0):
     kernel = rng.normal(size=(dimensions, classes)).astype(np.float32)
     frequency = np.arange(1, classes + 1) / np.arange(1, classes + 1).sum()
     labels = np.concatenate([np.arange(classes), rng.choice(classes, examples - classes, p=frequency)])
-    features = (0.05 + np.maximum(kernel.T[labels] + noise * rng.normal(size=(examples, dimensions)), 0)).astype(np.float32)
-    return {"logits": features @ kernel, "labels": labels, "features": features, "kernel": kernel, "bias": np.zeros(classes, np.float32)}
+    features = (0.05 + np.maximum(kernel.T[labels] + noise * rng.normal(size=(examples, dimensions)), 0)).astype(
+        np.float32)
+    return {
+        "logits": features @ kernel, "labels": labels, "features": features, "kernel": kernel,
+        "bias": np.zeros(classes, np.float32)
+    }
 
 
 def simplex(classes=6, dimensions=9, each=4, scale=3.0, shift=2.0):
@@ -47,7 +51,8 @@ def grouped(arrays):
 def test_statistics_are_those_of_the_whole_array(arrays):
     statistics, groups = class_statistics.of_features(arrays["features"], arrays["labels"]), grouped(arrays)
     np.testing.assert_allclose(statistics.means, [group.mean(axis=0) for group in groups], atol=1e-12)
-    np.testing.assert_allclose(statistics.within, np.mean([np.cov(group.T, bias=True) for group in groups], axis=0), atol=1e-12)
+    np.testing.assert_allclose(statistics.within, np.mean([np.cov(group.T, bias=True) for group in groups], axis=0),
+                               atol=1e-12)
     assert statistics.count.tolist() == [len(group) for group in groups]
 
 
@@ -68,7 +73,8 @@ def test_neural_collapse_is_the_dense_computation(arrays):
     logits = weights @ centred.T
     target = (np.eye(5) - np.ones((5, 5)) / 5) / 2
     assert found["nc2 logits"] == pytest.approx(np.linalg.norm(logits / np.linalg.norm(logits) - target))
-    assert found["nc3"] == pytest.approx(np.linalg.norm(weights / np.linalg.norm(weights) - centred / np.linalg.norm(centred)))
+    assert found["nc3"] == pytest.approx(
+        np.linalg.norm(weights / np.linalg.norm(weights) - centred / np.linalg.norm(centred)))
     nearest = np.argmin(distance.cdist(arrays["features"], means), axis=1)
     assert found["nc4"] == pytest.approx(np.mean(nearest != arrays["logits"].argmax(axis=1)))
 
@@ -90,7 +96,10 @@ def test_a_feature_vector_of_zeros_is_at_distance_1_from_all():
 
 def test_stability_is_shens(arrays):
     probabilities, labels = softmax(arrays["logits"].astype(np.float64), axis=1), arrays["labels"]
-    spread = [np.mean([np.sum((p - probabilities[labels == k].mean(axis=0)) ** 2) for p in probabilities[labels == k]]) for k in range(5)]
+    spread = [
+        np.mean([np.sum((p - probabilities[labels == k].mean(axis=0))**2) for p in probabilities[labels == k]])
+        for k in range(5)
+    ]
     assert representation.measure_all(arrays)["stability"] == pytest.approx(1 - np.mean(spread))
 
 
@@ -151,8 +160,10 @@ def test_classes_without_examples_are_left_out():
     kept = arrays["labels"] != 2
     some = {**arrays, **{name: arrays[name][kept] for name in ("logits", "labels", "features")}}
     columns = [0, 1, 3, 4]
-    fewer = {"logits": some["logits"][:, columns], "labels": np.searchsorted(columns, some["labels"]), "features": some["features"],
-             "kernel": arrays["kernel"][:, columns]}
+    fewer = {
+        "logits": some["logits"][:, columns], "labels": np.searchsorted(columns, some["labels"]),
+        "features": some["features"], "kernel": arrays["kernel"][:, columns]
+    }
     found, expected = representation.measure_all(some), representation.measure_all(fewer)
     assert {name: value for name, value in found.items() if name != "stability"} == pytest.approx(
         {name: value for name, value in expected.items() if name != "stability"})

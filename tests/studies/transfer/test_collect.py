@@ -7,11 +7,11 @@ from ls_jax import data
 from ls_jax.data import noise
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
-from ls_jax.studies.common import records as results
+from ls_jax.studies.common import records
 from ls_jax.studies.common.studied import Studied
 from ls_jax.studies.transfer import collect as transfer
 from ls_jax.studies.transfer import measure as probe
-from ls_jax.training import loop as train
+from ls_jax.training import loop
 
 REASON = "compares with a library of the extra: pip install -e '.[peers]'"
 
@@ -34,7 +34,8 @@ def test_only_training_labels_are_made_wrong(tiny):
     tiny.data.label_noise = None
     right = data.load(tiny.data)
     assert noisy.changed_labels == np.sum(noisy.splits["train"].labels != right.splits["train"].labels)
-    assert noisy.changed_labels / 1197 == pytest.approx(0.3, abs=0.05) and right.changed_labels == clean.changed_labels == 0
+    assert noisy.changed_labels / 1197 == pytest.approx(0.3,
+                                                        abs=0.05) and right.changed_labels == clean.changed_labels == 0
     for split in ("validation", "test"):
         np.testing.assert_array_equal(noisy.splits[split].labels, right.splits[split].labels)
     np.testing.assert_array_equal(noisy.splits["train"].images, right.splits["train"].images)
@@ -91,22 +92,23 @@ def test_probes_of_a_run(tiny, tmp_path):
     tiny.steps, tiny.data.label_noise = 60, 0.2
     tiny.transfer.update(data=(other_digits(tmp_path),), examples=400)
     experiment.run(tiny, tmp_path / "run")
-    records = results.read(tmp_path / "run")
-    found = results.select(records, study="transfer", quantity="probe accuracy", kind="value")
+    results = records.read(tmp_path / "run")
+    found = records.select(results, study="transfer", quantity="probe accuracy", kind="value")
     assert [record.hyper["alpha"] for record in found] == [0.0, 0.1] and all(0.7 < record.mean <= 1 for record in found)
     assert {record.extra["probe_examples"] for record in found} == {400}
-    assert results.select(records, quantity="probe accuracy", kind="difference")
-    changed, = results.select(records, quantity="changed labels")
+    assert records.select(results, quantity="probe accuracy", kind="difference")
+    changed, = records.select(results, quantity="changed labels")
     assert changed.mean == data.load(tiny.data).changed_labels and changed.extra["rate"] == 0.2
 
 
 def test_tasks_that_do_not_fit(tiny, tmp_path):
     dataset = data.load(tiny.data)
     tiny.transfer.data = (other_digits(tmp_path, size=6),)
-    with pytest.raises(UserError, match=r"images are \(6, 6, 1\), but the run's are \(8, 8, 1\)"):
+    with pytest.raises(UserError, match=r"images are \(6, 6, 1\); the run's are \(8, 8, 1\)"):
         transfer.tasks(tiny, dataset)
     tiny.transfer.data = ("animals",)
-    with pytest.raises(UserError, match="'animals', the coarse split of CIFAR-10's classes, which digits does not have"):
+    with pytest.raises(UserError,
+                       match="'animals', which needs CIFAR-10's classes: digits has others"):
         transfer.tasks(tiny, dataset)
 
 
@@ -118,6 +120,6 @@ def test_animals_and_vehicles(tiny):
     assert task.splits["test"].labels.tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0] and task.class_names[1] == "animal"
 
 
-def test_no_tasks_by_default(tiny):
-    run = train.setup(tiny, data.load(tiny.data))
-    assert transfer.collect(Studied(run, [], None, None, run.rows)) == []
+def test_no_tasks_by_default(tiny, tmp_path):
+    run = loop.setup(tiny, data.load(tiny.data))
+    assert transfer.collect(Studied(run, [], tmp_path, tmp_path, run.rows)) == []

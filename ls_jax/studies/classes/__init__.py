@@ -1,0 +1,1 @@
+"""Who pays for smoothing: accuracy and calibration of each class. (Later work.)"""
