@@ -8,8 +8,9 @@ from ls_jax import config as configs
 from ls_jax.data.batch import Batch
 from ls_jax.errors import UserError
 from ls_jax.modes import import_timm
+from ls_jax.training import metrics, sweep
 from ls_jax.training import step as steps
-from ls_jax.training import sweep
+from ls_jax.training.state import State
 from ls_jax.workdir import checkpoint
 from tests import timm_stand_in
 
@@ -61,7 +62,7 @@ def predicted(workdir, config, images, classes):
     functions = steps.build_step(config, classes, images.shape[1:], axis_name=None)
     state = checkpoint.load_member(workdir, 0)
     abstract = jax.eval_shape(functions.init, sweep.take(sweep.grid(config), 0))
-    state = abstract.__class__(**{name: state.get(name, {}) for name in abstract.__dict__})
+    state = State(**{name: state.get(name, {}) for name in abstract.__dict__} | {"sums": metrics.zeros()})
     labels = np.zeros(len(images), np.int32)
     return jax.jit(functions.predict)(state, Batch(images, labels, labels))
 
