@@ -61,6 +61,8 @@ setup(
         # Libraries that the tests and benchmarks compare with.
         "peers": ["torch==2.13.0", "scikit-learn", "torchmetrics", "netcal", "uncertainty-calibration", "relplot",
                   "safetensors"],
+        "wandb": ["wandb"],                          # --config.log.writers='("wandb",)'
+        "mlflow": ["mlflow"],
         "docs": ["mkdocs", "mkdocstrings[python]"],
         "translation": ["sentencepiece", "sacrebleu"],
         "import": ["safetensors"],                   # python -m ls_jax.modes.import_timm

@@ -22,6 +22,7 @@ from ls_jax.devices.layout import STRATEGIES
 from ls_jax.errors import UserError, did_you_mean
 from ls_jax.studies import registry
 from ls_jax.training import optim, students, sweep
+from ls_jax.workdir import writers
 
 # A resumed run may change these: where and how it runs, and what it writes beside the result. Also the studies' fields.
 FREE_TO_CHANGE = ("members", "mesh", "steps_per_call", "log", "checkpoint", "data.dir", "evaluate.tokens")
@@ -119,7 +120,10 @@ def default() -> ml_collections.ConfigDict:
         keep_every=placeholder(int),         # also keep the checkpoints at multiples of this, to study the dynamics
     ))
 
-    config.log = ml_collections.ConfigDict(dict(every=100, tensorboard=True))
+    config.log = ml_collections.ConfigDict(dict(
+        every=100,                           # steps between rows of training metrics
+        writers=("tensorboard",),            # besides metrics.jsonl: tensorboard, wandb, mlflow; (): none
+    ))
 
     config.dtype = "float32"                 # compute dtype; parameters, statistics and loss stay float32
     config.batch_norm = "synchronized"       # statistics of the whole batch; per_device: of each device's examples
@@ -273,6 +277,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for name in AT_LEAST_ONE:
         if get(config, name) < 1:
             raise UserError(f"config.{name}={get(config, name)} must be at least 1")
+    writers.check(config.log.writers)
     _validate_optimizer(config)
     if config.data.flip_period is not None and config.data.flip_period < 1:
         raise UserError(f"config.data.flip_period={config.data.flip_period} counts steps: it must be at least 1, or "
@@ -334,6 +339,12 @@ def get(config: ml_collections.ConfigDict, name: str) -> Any:
     for part in name.split("."):
         config = config[part]
     return config
+
+
+def optional(name: str) -> bool:
+    """Whether the field at a dotted name may be None. A network's fields are checked with the network."""
+    name = _within_a_config(name)
+    return name.startswith("model.") or flat(default().to_dict()).get(name, "unknown") is None
 
 
 def check_overrides(config: ml_collections.ConfigDict, names: list[str]) -> None:

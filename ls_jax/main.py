@@ -132,6 +132,7 @@ def _compile():
     os.environ["JAX_PLATFORMS"] = "cpu"  # the named machine is not used
     setup(_CONFIG.value.model.name)
     from ls_jax.modes import compile
+    compile.lay_out(_TOPOLOGY.value)
     compile.run(_CONFIG.value, _TOPOLOGY.value)
 
 
@@ -186,9 +187,35 @@ def parse(argv: list[str]) -> list[str]:
         print("\n".join(_version()))
         sys.exit()
     try:
-        return flags.FLAGS(_check_config(argv))
+        found, unset = _without_none(_check_config(argv))
+        rest = flags.FLAGS(found)
+        for name in unset:
+            _unset(name)
+        return rest
     except (flags.Error, UserError, TypeError, ValueError) as error:
         sys.exit(_complain(error))
+
+
+def _without_none(argv):
+    """The arguments without the overrides --config.NAME=None, which config_flags does not understand, and their names.
+
+    As elsewhere, the last of several overrides of a field counts.
+    """
+    overrides = {argument[len("--config."):].partition("=")[0]: argument.partition("=")[2] for argument in argv
+                 if argument.startswith("--config.")}
+    unset = [name for name, value in overrides.items() if value == "None"]
+    return [argument for argument in argv
+            if not argument.startswith(tuple(f"--config.{name}=" for name in unset))], unset
+
+
+def _unset(name):
+    """Set an optional field of the config to None."""
+    from ls_jax import config
+    section, _, field = name.rpartition(".")
+    if not config.optional(name):
+        raise UserError(f"--config.{name}=None: this field is not optional; here it is "
+                        f"{config.get(_CONFIG.value, name)!r}")
+    (config.get(_CONFIG.value, section) if section else _CONFIG.value)[field] = None
 
 
 def _version():

@@ -52,5 +52,5 @@ def tiny():
     config.sweep.seed = (0,)
     config.model = dict(name="mlp", hidden=(16, 16), init_std=None)
     config.evaluate.train_examples = 100
-    config.log.update(every=4, tensorboard=False)
+    config.log.update(every=4, writers=())
     return config

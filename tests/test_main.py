@@ -11,7 +11,8 @@ import pytest
 from absl import flags
 
 import ls_jax
-from ls_jax import config, main
+from ls_jax import config as configs
+from ls_jax import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DIGITS = f"--config={ROOT}/configs/digits_mlp.py:smoke"
@@ -50,6 +51,8 @@ def test_runs_and_prints_the_table(command):
 @pytest.mark.parametrize("arguments,message", [
     (["--config.stesp=3"], "--config.stesp: the config has no field 'stesp' (did you mean 'steps'?)"),
     (["--config.alpha=0.1"], "--config.alpha: the config has no field 'alpha' (did you mean 'sweep.alpha'?)"),
+    (["--config.steps=None"], "--config.steps=None: this field is not optional; here it is 6"),
+    (["--config.sweep.seed=None"], "--config.sweep.seed=None: this field is not optional; here it is (0,)"),
     (["--config.sweep.alpha=1.5"], "config.sweep.alpha holds 1.5: label smoothing must lie in [0, 1)"),
     (["--config.sweep.alpha=-0.1"], "config.sweep.alpha holds -0.1: label smoothing must lie in [0, 1)"),
     (["--config.sweep.seed=(0,0.5)"], "config.sweep.seed holds 0.5: a seed must be a whole number"),
@@ -99,6 +102,20 @@ def test_a_mistake_gets_one_line_and_nothing_is_written(command, tmp_path, argum
     assert not (tmp_path / "run" / "config.json").exists() and not out
 
 
+def test_every_optional_field_takes_none(monkeypatch):
+    """Of a field that a config has set, too; a field that is not optional refuses it."""
+    optional = [name for name, value in configs.flat(configs.default().to_dict()).items() if value is None]
+    assert {"data.train_examples", "steps_per_call", "mesh.member", "sweep.focal", "distill"} <= {*optional}
+    config = f"--config={ROOT}/configs/digits_distill.py:smoke"
+    argv = ["ls_jax", config, "--config.steps_per_call=3", "--config.distill.teachers.mlp.data.train_examples=None",
+            *(f"--config.{name}=None" for name in optional if name != "distill")]
+    found, unset = main._without_none(argv)
+    assert found == ["ls_jax", config] and len(unset) == len(optional)
+    assert all(configs.optional(name) for name in unset)
+    others = ("steps", "data.name", "data.holdout", "sweep.seed", "log.writers", "distill.teachers.mlp.steps")
+    assert not any(configs.optional(name) for name in others)
+
+
 def test_what_is_missing_is_asked_for(command, tmp_path, unchecked):
     assert "--config=configs/NAME.py is missing" in command()[2]
     assert "--workdir=DIR is missing" in command(DIGITS, workdir=None)[2]
@@ -131,7 +148,7 @@ def test_a_users_own_arrays(command, tmp_path):
     images = (rng.integers(0, 120, (120, 6, 6)) + labels[:, None, None] * 60).astype(np.uint8)
     np.savez(tmp_path / "mine.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     status, out, err = command(DIGITS, f"--config.data.name=npz:{tmp_path}/mine.npz",
-                               "--config.data.train_examples=100")
+                               "--config.data.train_examples=None")
     assert status == 0 and "test split, 120 examples" in out, err
 
 
@@ -159,5 +176,5 @@ def test_help_shows_every_mode_with_an_example_and_every_config():
                           cwd=pathlib.Path(__file__).parents[1])
     for mode in main.MODES:
         assert re.search(rf"^{mode} .*\n +ls_jax .*--workdir=", done.stdout, re.MULTILINE) or mode == "compile"
-    assert all(re.search(rf"^{path.stem} +\S", done.stdout, re.MULTILINE) for path in config.shipped())
+    assert all(re.search(rf"^{path.stem} +\S", done.stdout, re.MULTILINE) for path in configs.shipped())
     assert max(map(len, done.stdout.splitlines())) <= 125 and "--workdir" in done.stdout

@@ -8,7 +8,7 @@ import pathlib
 import ml_collections
 import numpy as np
 
-from ls_jax.data import holdout, noise, sources
+from ls_jax.data import holdout, noise, notices, sources
 from ls_jax.data.dataset import Dataset, Sentences, Split, TextSplit
 from ls_jax.data.pictures.stream import Pictures
 from ls_jax.data.sources import SOURCES, Source
@@ -31,6 +31,7 @@ def load(data: ml_collections.ConfigDict, workdir: pathlib.Path | None = None) -
     dataset = sources.of(data).load(data, workdir)
     if dataset.text:  # pairs are held out before they are packed into rows
         return dataset
+    notices.check(dataset)
     splits = holdout.split(dataset.name, dataset.splits, data.holdout, data.train_examples)
     return _noisy(dataclasses.replace(dataset, splits=splits), data.get("label_noise"))
 

@@ -10,6 +10,7 @@ from ls_jax.data.text.tokens import PADDING
 from ls_jax.models.decoding import beam_search
 
 BUCKET = 32  # sources are padded to multiples of this many tokens, so that few programs are compiled
+SMALL = (1, 8)  # batches of fewer sentences are filled up to one of these sizes, for the same reason
 
 
 class Translator:
@@ -34,7 +35,7 @@ class Translator:
         network = nnx.merge(self.graphdef, jax.device_put(params))
         lengths = np.array([len(source) for source in sources], np.int32)
         order, results = np.argsort(-lengths, kind="stable"), [np.zeros(0, np.int32)] * len(sources)
-        batch = min(self.batch, len(sources))
+        batch = next((size for size in SMALL if len(sources) <= size < self.batch), self.batch)
         for start in range(0, len(sources), self.batch):
             rows = order[start:start + batch]
             padded = np.full((batch, -(-lengths[rows[0]] // BUCKET) * BUCKET), PADDING, np.int32)

@@ -117,6 +117,13 @@ def evaluated(run: loop.Run) -> int:
     return run.evaluator.batch_size * run.layout.width * per_example
 
 
+def lay_out(topology: str) -> None:
+    """Give this process the devices of a topology such as cpu:8, before JAX starts; do nothing for others."""
+    kind, _, size = topology.partition(":")
+    if kind == "cpu" and size.isdecimal() and int(size) > 0:
+        jax.config.update("jax_num_cpu_devices", int(size))
+
+
 def devices_of(topology: str) -> tuple[list[Any], Chip | None]:
     """The devices of a topology such as "v5e:16x16" or "cpu:8", and their data sheet; None for a CPU.
 
@@ -125,9 +132,9 @@ def devices_of(topology: str) -> tuple[list[Any], Chip | None]:
     """
     kind, _, size = topology.partition(":")
     if kind == "cpu":
-        if not size.isdecimal() or int(size) > jax.device_count():
-            raise UserError(f"--topology={topology}: there are {jax.device_count()} CPU devices; JAX_NUM_CPU_DEVICES "
-                            "sets their number")
+        if not size.isdecimal() or not 0 < int(size) <= jax.device_count():
+            raise UserError(f"--topology={topology}: name a number of devices, as in cpu:8 (there are "
+                            f"{jax.device_count()})")
         return jax.devices()[:int(size)], None
     if kind not in CHIPS:
         raise UserError(f"--topology={topology!r} is unknown: name {', '.join(CHIPS)} or cpu, then its size, as in "
@@ -245,16 +252,39 @@ def _bytes(dtype, shape):
     return int(np.prod([int(size) for size in shape.split(",") if size], dtype=np.int64)) * bits // 8
 
 
+def in_bytes(size: float) -> str:
+    """An amount of memory in the largest unit of which it has one: "3.20 MiB"."""
+    return _in_unit(size, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
+
+
+def in_flops(count: float) -> str:
+    """A number of operations in the largest unit of which it has one: "1.45 GFLOP"."""
+    return _in_unit(count, 1000, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"))
+
+
+def _in_unit(amount, base, units):
+    """Three digits: also what would be rounded up to a thousand of a unit is told in the next."""
+    for unit in units[:-1]:
+        if amount < base - 0.5:
+            return f"{amount:.0f} {unit}" if unit == units[0] else f"{_three(amount)} {unit}"
+        amount /= base
+    return f"{_three(amount)} {units[-1]}"
+
+
+def _three(amount):
+    return f"{amount:.{max(0, 2 - max(0, len(str(int(amount))) - 1))}f}"
+
+
 def sentence(program: Program, chip: Chip | None, examples: int, of: str = "images") -> str:
     """What is known of a program that processes `examples` images or tokens, as one line."""
     if program.memory is None:
         return f"does not fit: {program.refusal} of memory"
-    words = [f"{program.memory / 2**30:.2f} GiB of memory"]
+    words = [f"{in_bytes(program.memory)} of memory"]
     if chip is not None:
         fits = program.memory <= chip.memory
         words[0] += f" of {chip.memory / 2**30:.0f} GiB a device ({'fits' if fits else 'does not fit'})"
-    words.append(f"{program.flops / 1e12:.3f} TFLOP and {program.bytes / 2**30:.2f} GiB of traffic a device")
-    counted = [f"{count} {kind}s of {size / 2**20:.2f} MiB"
+    words.append(f"{in_flops(program.flops)} and {in_bytes(program.bytes)} of traffic a device")
+    counted = [f"{count} {kind}{'s' if count > 1 else ''} of {in_bytes(size)}"
                for kind, (count, size) in sorted(program.collectives.items())]
     words.append(", ".join(counted) or "no collectives")
     if chip is not None:
@@ -278,6 +308,6 @@ def nearest(config: ml_collections.ConfigDict, dataset: Dataset, devices: list[A
             break
         if program.memory is not None:
             parts = config.batch_size // smaller.batch_size
-            return (f"a batch of {smaller.batch_size:,} fits, in {program.memory / 2**30:.2f} GiB; so may "
+            return (f"a batch of {smaller.batch_size:,} fits, in {in_bytes(program.memory)}; so may "
                     f"{config.batch_size:,} in parts: --config.micro_batches={parts}")
     return "no half, quarter, ... of the batch fits either"

@@ -3,13 +3,14 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import sys
 
 import ml_collections
 import numpy as np
 
 from ls_jax import config as configs
 from ls_jax import data, losses, models, paper
-from ls_jax.data import Pictures, TextSplit, memory
+from ls_jax.data import Pictures, TextSplit, memory, notices
 from ls_jax.devices import mesh as meshes
 from ls_jax.errors import InvalidArray, UserError
 from ls_jax.studies import registry
@@ -95,6 +96,9 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> loop.Ru
     configs.validate(config)
     _check_workdir(config, workdir)
     dataset = data.load(config.data, workdir)
+    if meshes.is_primary():
+        for line in notices.notices(dataset):
+            print(line, file=sys.stderr, flush=True)
     if config.distill:
         teachers.check(config, dataset)
     for _, check in registry.having("check"):

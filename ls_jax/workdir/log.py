@@ -1,24 +1,19 @@
-"""The logs of a training run: metrics.jsonl, TensorBoard events, and progress on stderr.
+"""The logs of a training run: metrics.jsonl, progress on stderr, and the writers that the config names.
 
 One process, the primary, writes the files. A resumed run first removes the rows after the restored step, so that it
 leaves the same rows as a run without interruption.
 """
-import functools
 import json
 import math
 import operator
-import os
 import pathlib
-import socket
-import struct
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 from ls_jax.devices.mesh import is_primary
-from ls_jax.workdir import files
+from ls_jax.workdir import files, writers
 from ls_jax.workdir.progress import Progress
 
 
@@ -37,8 +32,8 @@ class Logs:
         self._runs = run_names(members)
         self._metrics = Metrics(workdir, is_primary())
         self._metrics.truncate_after(first_step or -1)
-        self._tensorboard = (TensorBoard(pathlib.Path(workdir) / "tensorboard", first_step)
-                             if config.log.tensorboard and is_primary() else None)
+        self._writers = writers.opened(config.log.writers if is_primary() else (), workdir,
+                                       dict(zip(self._runs, members)), first_step)
         number, of = run.seen
         self._progress = Progress(config.steps, number * len(members), first_step, is_primary(), of=of)
 
@@ -48,8 +43,8 @@ class Logs:
     def __exit__(self, *_: Any) -> None:
         self._progress.close()
         self._metrics.close()
-        if self._tensorboard:
-            self._tensorboard.close()
+        for writer in self._writers:
+            writer.close()
 
     def progress(self, step: int) -> None:
         """Report that `step` steps are taken. It is cheap enough for every step."""
@@ -58,14 +53,15 @@ class Logs:
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a row for each member: {"step", "member", "split", hyper-parameters, measures}.
 
-        TensorBoard gets each measure as `split/name` in the member's run. The progress line gets the training loss and
+        The writers get each measure as `split/name` in the member's run. The progress line gets the training loss and
         the held-out accuracy, averaged over the members.
         """
         self._metrics.write(rows)
-        if self._tensorboard:
-            for row in rows:
-                scalars = {f"{row['split']}/{name}": value for name, value in row.items() if name not in self._hyper}
-                self._tensorboard.write(self._runs[row["member"]], row["step"], scalars)
+        for row in rows if self._writers else ():
+            scalars = {f"{row['split']}/{'learning rate' if name == 'rate' else name}": value
+                       for name, value in row.items() if name not in self._hyper}
+            for writer in self._writers:
+                writer.write(self._runs[row["member"]], row["step"], scalars)
         for split in dict.fromkeys(row["split"] for row in rows):
             name = "loss" if split == "train" else "accuracy"
             values = [row[name] for row in rows if row["split"] == split and row.get(name) is not None]
@@ -124,65 +120,6 @@ def _row_step(line: str) -> float:
         return operator.index(files.parse_json(line)["step"])
     except (ValueError, LookupError, TypeError):
         return math.inf
-
-
-class TensorBoard:
-    """TensorBoard's event files, written without TensorFlow. Each member is a TensorBoard run, a directory.
-
-    Events are on the disk when `write` returns.
-
-    Args:
-        directory: the folder of the runs.
-        first_step: steps already taken; TensorBoard will ignore earlier events of later steps.
-    """
-
-    def __init__(self, directory: str | pathlib.Path, first_step: int = 0):
-        self._directory, self._first_step = pathlib.Path(directory), first_step
-        self._files: dict[str, BinaryIO] = {}
-
-    def write(self, run: str, step: int, scalars: Mapping[str, float]) -> None:
-        """Append scalars to a run.
-
-        Raises:
-            UserError: the disk is full or the file cannot be written.
-        """
-        events, summaries, _ = _tensorboard()
-        with files.writing(self._directory / run):
-            if run not in self._files:
-                self._files[run] = self._open(run)
-                self._event(run, events.Event(file_version="brain.Event:2"))
-                restart = events.SessionLog(status=events.SessionLog.START)  # also at step 0, after a killed run
-                self._event(run, events.Event(step=self._first_step + 1, session_log=restart))
-            values = [summaries.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-            self._event(run, events.Event(step=step, summary=summaries.Summary(value=values)))
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
-
-    def _open(self, run: str) -> BinaryIO:
-        (self._directory / run).mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"  # sorts by time
-        return open(self._directory / run / name, "wb", buffering=0)
-
-    def _event(self, run: str, event: Any) -> None:
-        """Append an event in the TFRecord framing: length, its checksum, data, its checksum."""
-        *_, records = _tensorboard()
-        event.wall_time = time.time()
-        data = event.SerializeToString()
-        length = struct.pack("<Q", len(data))
-        self._files[run].write(length + struct.pack("<I", records.masked_crc32c(length)) + data
-                               + struct.pack("<I", records.masked_crc32c(data)))
-
-
-@functools.cache
-def _tensorboard() -> tuple[Any, Any, Any]:
-    """tensorboardX's modules of events, summaries and records. It imports PyTorch, if that is installed."""
-    from tensorboardX import record_writer
-    from tensorboardX.proto import event_pb2, summary_pb2
-    return event_pb2, summary_pb2, record_writer
 
 
 def run_names(members: Sequence[Mapping[str, Any]]) -> list[str]:

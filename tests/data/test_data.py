@@ -1,5 +1,6 @@
 """data.load: every source gives the arrays that were put in, and bad input is told in one line."""
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ls_jax import data
+from ls_jax.data import notices
 from ls_jax.data.sources import npz
 from ls_jax.data.sources import tfds as tfds_build
 from ls_jax.errors import UserError
@@ -281,27 +283,43 @@ def test_folder_mistakes_are_told(tmp_path):
     (root / "test" / "cow").mkdir()
     told("class 'cow' is in only one of train/ and test/", f"folder:{root}", image_size=4)
     (root / "train" / "cow").mkdir()
-    told("train/cow: empty; it must hold images", f"folder:{root}", image_size=4)
-    shutil.rmtree(root / "train" / "cow")
-    (root / "train" / "cow").touch()
-    told("train/cow: a file where a class folder", f"folder:{root}", image_size=4)
+    told("train/cow: no pictures in it", f"folder:{root}", image_size=4)
+    (root / "train" / "cow" / "labels.csv").touch()
+    told("train/cow: no pictures in it", f"folder:{root}", image_size=4)
+    for split in ("train", "test"):
+        for name in ("bee", "cow"):
+            shutil.rmtree(root / split / name)
+    told("has one class, ant: a classifier needs two", f"folder:{root}", image_size=4)
+    shutil.rmtree(root / "train" / "ant")
+    told("train: no folders in it", f"folder:{root}", image_size=4)
 
 
-@pytest.mark.parametrize("content", ["text", "cut", "16 bit", "folder"])
-def test_unreadable_picture_is_named(tmp_path, content):
-    file = write_pictures(tmp_path, ["train", "test"]) / "test" / "bee" / "1.png"
-    match content:
-        case "text":
-            file.write_text("no picture")
-        case "cut":
-            Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(file)
-            file.write_bytes(file.read_bytes()[:1000])
-        case "16 bit":
-            Image.fromarray(np.zeros((5, 5), np.uint16)).save(file)
-        case "folder":
-            file.unlink()
-            file.mkdir()
-    told("test/bee/1.png: not an 8-bit image", f"folder:{tmp_path}", image_size=4)
+def test_a_folder_is_read_as_torchvision_does(tmp_path, capsys):
+    """Folders in class folders are entered; other files, and what is no file, are skipped and counted."""
+    root = write_pictures(tmp_path, ["train", "test"])
+    (root / "train" / "ant" / "more" / "still").mkdir(parents=True)
+    Image.new("RGB", (5, 5), (200, 200, 90)).save(root / "train" / "ant" / "more" / "still" / "1.JPG")
+    for name in ("README.txt", "ant/Thumbs.db", "bee/labels.csv", "bee/noextension"):
+        (root / "train" / name).write_text("no picture")
+    os.mkfifo(root / "train" / "bee" / "pipe.png")
+    dataset = load(f"folder:{root}", image_size=4)
+    assert dataset.splits["train"].labels.tolist() == [0, 0, 0, 1, 1]
+    assert abs(int(dataset.splits["train"].images[2, 0, 0, 0]) - 200) < 3
+    [line] = capsys.readouterr().err.splitlines()
+    assert "train: 5 files are skipped" in line and "README.txt" in line and "and 2 more" in line
+
+
+def test_all_unreadable_pictures_are_named(tmp_path):
+    folder = write_pictures(tmp_path, ["train", "test"]) / "test"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(folder / "ant" / "0.png")
+    (folder / "ant" / "0.png").write_bytes((folder / "ant" / "0.png").read_bytes()[:1000])
+    Image.fromarray(np.zeros((5, 5), np.uint16)).save(folder / "ant" / "1.png")
+    (folder / "bee" / "1.png").write_text("no picture")
+    with pytest.raises(UserError, match="test: 3 of 4 pictures are no 8-bit images") as caught:
+        load(f"folder:{tmp_path}", image_size=4)
+    for each in ("ant/0.png (", "ant/1.png (mode I;16)", "bee/1.png ("):
+        assert each in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 # npz
@@ -353,6 +371,9 @@ NPZ_MISTAKES = {
     r"test_labels is int64 \(4, 1\)": lambda a: a.update(test_labels=a["test_labels"][:, None]),
     r"train_labels is int64 \(0,\)": lambda a: a.update(train_labels=a["train_labels"][:0]),
     "test_images has 3 examples, but test_labels 4": lambda a: a.update(test_images=a["test_images"][:3]),
+    r"test_labels\[0\] is 3, but classes are 0 to 2 \(they seem to count from 1: subtract 1\)": lambda a: a.update(
+        test_labels=np.array([3, 1, 2, 1])),
+    "class_names.1. and .2. are both 'b'": lambda a: a.update(class_names=np.array(["a", "b", "b"])),
     "class_names is int64": lambda a: a.update(class_names=np.arange(3)),
     "class_names cannot be read": lambda a: a.update(class_names=np.array(["a", None], object)),
 }
@@ -397,6 +418,28 @@ def test_npz_labels_of_every_integer_type_and_names_in_bytes(tmp_path, arrays, d
 def test_npz_names_that_are_none_are_told(tmp_path, arrays, names, match):
     np.savez(tmp_path / "a.npz", **arrays, class_names=names)
     told(f"a.npz: {match}", f"npz:{tmp_path / 'a.npz'}")
+
+
+def test_a_named_pipe_is_no_data_set(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    told("pipe.npz: no file", f"npz:{tmp_path / 'pipe.npz'}")
+
+
+def test_what_a_user_may_not_have_meant_is_noticed(tmp_path, arrays):
+    def noticed(**changed):
+        np.savez(tmp_path / "a.npz", **arrays | changed)
+        return notices.notices(load(f"npz:{tmp_path / 'a.npz'}"))
+
+    labels = np.arange(9) % 3
+    few = "test has 4 examples: no interval for new examples can be trusted"
+    assert [line.partition(": ")[2] for line in noticed()] == [few]
+    [from_one, _] = noticed(train_labels=labels + 1, test_labels=np.array([1, 2, 3, 3]))
+    assert "no training example has label 0: if your labels count from 1, subtract 1" in from_one
+    [empty, also, _] = noticed(class_names=np.array(["ant", "bee", "cow", "dog"]),
+                               test_images=np.repeat(arrays["test_images"], 2, 0), test_labels=np.arange(8) % 3)
+    assert "train has no example of 1 of 4 classes: dog" in empty and "test has no example of 1" in also
+    [one] = noticed(test_images=arrays["test_images"][:1], test_labels=labels[:1])
+    assert "test has 1 example: no interval" in one
 
 
 def test_npz_with_any_byte_flipped_is_read_or_told(tmp_path, arrays):

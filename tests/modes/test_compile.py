@@ -1,5 +1,8 @@
 """Compiling for machines that are not here: what is read off a program, and what is refused."""
 import importlib.util
+import os
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -112,8 +115,26 @@ def test_an_estimate_leaves_out_what_the_compiler_cannot_estimate():
     assert "estimate (without 3 operations that it cannot estimate): 250.00 ms" in compiler.sentence(program, CHIP, 1)
 
 
+def test_a_cpu_of_any_number_of_devices():
+    """In a process of its own, since the number is fixed when JAX starts."""
+    command = [sys.executable, "-m", "ls_jax.main", "--mode=compile", "--config=configs/digits_mlp.py:smoke",
+               "--topology=cpu:3", "--config.batch_size=6"]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert out.startswith("cpu:3: 3 devices as 1 x 3 (member x data), batch 6") and "MFLOP" in out and "KiB" in out
+
+
+@pytest.mark.parametrize("amount, in_bytes, in_flops", [
+    (0, "0 B", "0 FLOP"), (999, "999 B", "999 FLOP"), (1023.7, "1.00 KiB", "1.02 kFLOP"),
+    (1536, "1.50 KiB", "1.54 kFLOP"), (102_400, "100 KiB", "102 kFLOP"), (5.5 * 2**30, "5.50 GiB", "5.91 GFLOP")])
+def test_amounts_are_told_in_units_that_fit(amount, in_bytes, in_flops):
+    assert (compiler.in_bytes(amount), compiler.in_flops(amount)) == (in_bytes, in_flops)
+
+
 @pytest.mark.parametrize("topology,message", [
-    ("v9:2x2", "unknown: name v2, v3"), ("cpu:99", "there are 8 CPU devices"), ("cpu:x", "there are 8 CPU devices")])
+    ("v9:2x2", "unknown: name v2, v3"), ("cpu:99", "name a number of devices.*there are 8"),
+    ("cpu:x", "name a number of devices"),
+    ("cpu:0", "name a number of devices")])
 def test_unknown_topologies_are_refused(topology, message):
     with pytest.raises(UserError, match=message):
         compiler.devices_of(topology)

@@ -111,6 +111,59 @@ def test_a_workdir_that_cannot_translate_is_told(workdir, tmp_path):
     told("vocabulary.model is missing", tmp_path)
 
 
+def test_lines_are_taken_as_they_come(monkeypatch):
+    monkeypatch.setattr(translate, "CHUNK", 3)
+    reads, writes = os.pipe()
+    with open(reads, "rb") as source, open(writes, "wb", buffering=0) as target:
+        found = translate.as_they_come(source)
+        for written, read in ((b"a\n", [b"a\n"]), (b"b\nc", [b"b\n"]), (b"d\n\n", [b"cd\n", b"\n"]),
+                              (b"1\n2\n3\n4\n", [b"1\n", b"2\n", b"3\n"])):
+            target.write(written)
+            assert next(found) == read
+        target.write(b"last")
+        target.close()
+        assert list(found) == [[b"4\n"], [b"last"]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_the_lines_of_a_file_are_all_taken(tmp_path, monkeypatch, count, end):
+    monkeypatch.setattr(translate, "CHUNK", 3)
+    monkeypatch.setattr(translate, "BLOCK", 16)
+    lines = [f"line {i}\n".encode() for i in range(count)]
+    if lines and not end:
+        lines[-1] = lines[-1].strip()
+    (tmp_path / "text").write_bytes(b"".join(lines))
+    with open(tmp_path / "text", "rb") as source:
+        found = list(translate.as_they_come(source))
+    assert sum(found, []) == lines and all(0 < len(each) <= 3 for each in found)
+
+
+def test_a_network_that_has_hardly_been_trained_is_told(workdir, tmp_path, capfd):
+    for file in (vocabulary.FILE, "checkpoints", "config.json"):
+        (tmp_path / file).symlink_to(workdir / file)
+    rows = [{"step": 4, "member": member, "split": "validation", "accuracy": accuracy}
+            for member, accuracy in enumerate((0.123, 0.55))]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    translated(tmp_path, b"one\n")
+    assert "hardly been trained: it predicts 12% of the validation split's next tokens right" in capfd.readouterr().err
+    translated(tmp_path, b"one\n", member=1)
+    assert "hardly" not in capfd.readouterr().err
+
+
+def test_a_line_is_answered_before_the_next_is_asked(workdir):
+    with subprocess.Popen([sys.executable, "-m", "ls_jax.main", "--mode=translate", f"--workdir={workdir}"], text=True,
+                          cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, bufsize=1) as process:
+        answers = []
+        for line in ("one two", "five"):
+            process.stdin.write(f"{line}\n")
+            answers.append(process.stdout.readline())
+        process.stdin.close()
+    assert process.returncode == 0
+    assert answers == [f"{line}\n" for line in translate.Network(workdir, 0)(["one two", "five"])]
+
+
 def test_ctrl_c_while_it_waits_for_lines(workdir):
     process = subprocess.Popen([sys.executable, "-m", "ls_jax.main", "--mode=translate", f"--workdir={workdir}"],
                                text=True,

@@ -46,7 +46,7 @@ def path(tmp_path_factory):
 @pytest.fixture
 def config(path):
     config = configs.load(path)
-    config.steps, config.log.tensorboard = 2, False
+    config.steps, config.log.writers = 2, ()
     config.mesh.update(member=1, data=1)
     return config
 

@@ -134,7 +134,7 @@ def test_a_diverged_member_is_told_of_and_left_out(tiny, tmp_path, capsys):
 
 
 def test_the_workdir_is_what_the_design_says(tiny, tmp_path):
-    tiny.log.tensorboard = True
+    tiny.log.writers = ("tensorboard",)
     experiment.run(tiny, tmp_path)
     assert {"config.json", "manifest.json", "metrics.jsonl", "checkpoints", "predictions", "results.json", "figures",
             "report.html",

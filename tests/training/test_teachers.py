@@ -54,7 +54,7 @@ def trained(tmp_path_factory):
     tiny.sweep.seed = (0, 1)
     tiny.model = dict(name="mlp", hidden=(16,), init_std=None)
     tiny.data.augment = "shift"
-    tiny.log.update(every=8, tensorboard=False)
+    tiny.log.update(every=8, writers=())
     workdir = tmp_path_factory.mktemp("teacher")
     experiment.train(tiny, workdir)
     return workdir

@@ -126,7 +126,7 @@ def test_every_mode_that_writes_asks_for_it(tiny, tmp_path, monkeypatch):
 def command(workdir, *more):
     return subprocess.Popen([sys.executable, "-m", "ls_jax", "--config=configs/digits_mlp.py:smoke", "--mode=train",
                              f"--workdir={workdir}",
-                             "--config.log.tensorboard=False", "--config.batch_size=8", "--config.log.every=10", *more],
+                             "--config.log.writers=()", "--config.batch_size=8", "--config.log.every=10", *more],
                             cwd=ROOT,
                             env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

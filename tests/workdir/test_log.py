@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ls_jax.errors import UserError
-from ls_jax.workdir import log
+from ls_jax.workdir import log, writers
 from ls_jax.workdir.progress import Progress
 
 ROWS = [{"step": step, "split": "train", "loss": 1.0 / step} for step in (1, 2, 3)]
@@ -128,18 +128,30 @@ def scalars(found: list[Any]) -> list[tuple[int, str, float]]:
     return [(event.step, value.tag, value.simple_value) for event in found for value in event.summary.value]
 
 
+def hyper_parameters(found: list[Any]) -> list[Any]:
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+    return [HParamsPluginData.FromString(value.metadata.plugin_data.content) for event in found
+            for value in event.summary.value if value.metadata.plugin_data.plugin_name == "hparams"]
+
+
 def test_tensorboard_events(tmp_path: pathlib.Path) -> None:
     assert crc32c(b"123456789") == 0xE3069283  # the published check value
-    board = log.TensorBoard(tmp_path)
+    runs = {"alpha=0,seed=1": {"alpha": 0.0, "seed": 1}, "alpha=0.1,seed=1": {"alpha": 0.1, "seed": 1}}
+    board = writers.TensorBoard(tmp_path, runs)
     for step in (10, 20):
-        for run in ("alpha=0,seed=1", "alpha=0.1,seed=1"):
+        for run in runs:
             board.write(run, step, {"train/loss": step / 8, "train/nll": np.float32(0.25), "test/accuracy": math.nan})
-    found = events(tmp_path / "alpha=0.1,seed=1")  # before the file is closed: a killed run loses nothing
+    found = events(tmp_path / "tensorboard" / "alpha=0.1,seed=1")  # before it is closed: a kill loses nothing
     assert found[0].file_version == "brain.Event:2" and all(event.wall_time > 1.7e9 for event in found)
+    experiment, start = hyper_parameters(found)
+    assert {info.name for info in experiment.experiment.hparam_infos} == {"alpha", "seed"}
+    assert {name: value.number_value for name, value in start.session_start_info.hparams.items()} == {
+        "alpha": 0.1, "seed": 1.0}
+    found = [event for event in found if not any(value.tag.startswith("_hparams_/") for value in event.summary.value)]
     assert [row for row in scalars(found) if row[1] != "test/accuracy"] == [
         (10, "train/loss", 1.25), (10, "train/nll", 0.25), (20, "train/loss", 2.5), (20, "train/nll", 0.25)]
     assert math.isnan(scalars(found)[2][2])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["alpha=0,seed=1", "alpha=0.1,seed=1"]
+    assert sorted(path.name for path in (tmp_path / "tensorboard").iterdir()) == sorted(runs)
     board.close()
 
 
@@ -147,17 +159,18 @@ def test_tensorboard_events(tmp_path: pathlib.Path) -> None:
 def test_tensorboard_drops_what_a_resumed_run_repeats(tmp_path: pathlib.Path, resumed_from: int,
                                                       left: list[Any]) -> None:
     from tensorboardX.proto.event_pb2 import SessionLog
-    first, second = log.TensorBoard(tmp_path), log.TensorBoard(tmp_path, first_step=resumed_from)
+    first = writers.TensorBoard(tmp_path, {"run": {}})
+    second = writers.TensorBoard(tmp_path, {"run": {}}, first_step=resumed_from)
     for step in (10, 20, 30):
         first.write("run", step, {"train/loss": 1.0})
     for step in (30, 40):
         second.write("run", step, {"train/loss": 2.0})
     kept: list[Any] = []
-    for event in events(tmp_path / "run"):
+    for event in events(tmp_path / "tensorboard" / "run"):
         if event.session_log.status == SessionLog.START:  # TensorBoard then drops events of this step and later
             kept = [other for other in kept if other.step < event.step]
         kept.append(event)
-    assert [row[::2] for row in scalars(kept)] == [*left, (30, 2.0), (40, 2.0)]
+    assert [row[::2] for row in scalars(kept) if row[1] == "train/loss"] == [*left, (30, 2.0), (40, 2.0)]
 
 
 def test_run_names() -> None:
@@ -270,10 +283,11 @@ def test_progress_that_nobody_reads_is_given_up(clock: Any, terminal: bool) -> N
 def test_logs_of_a_run(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
     members = [{"alpha": alpha, "seed": 0, "learning_rate": 0.1, "weight_decay": 0.0} for alpha in (0.0, 0.1)]
     run = types.SimpleNamespace(rows=members, seen=(8, "images"), config=types.SimpleNamespace(
-        steps=20, batch_size=8, log=types.SimpleNamespace(tensorboard=True)))
+        steps=20, batch_size=8, log=types.SimpleNamespace(writers=("tensorboard",))))
 
     def rows(step: int, split: str) -> list[dict[str, Any]]:
-        return [{"step": step, "member": m, **member, "split": split, "loss": step + m / 2, "accuracy": 0.5}
+        return [{"step": step, "member": m, **member, "split": split, "loss": step + m / 2, "accuracy": 0.5,
+                 "rate": 0.25}
                 for m, member in enumerate(members)]
 
     with log.Logs(tmp_path, run) as logs:
@@ -287,7 +301,8 @@ def test_logs_of_a_run(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) ->
         logs.write(rows(20, "test"))
     assert log.read_metrics(tmp_path) == rows(10, "train") + rows(10, "test") + rows(20, "train") + rows(20, "test")
     found = scalars(events(tmp_path / "tensorboard" / "alpha=0.1,seed=0"))
-    assert found[:4] == [(10, "train/loss", 10.5), (10, "train/accuracy", 0.5),
-                         (10, "test/loss", 10.5), (10, "test/accuracy", 0.5)]
+    assert [row for row in found if row[1][0] != "_"][:6] == [
+        (10, "train/loss", 10.5), (10, "train/accuracy", 0.5), (10, "train/learning rate", 0.25),
+        (10, "test/loss", 10.5), (10, "test/accuracy", 0.5), (10, "test/learning rate", 0.25)]
     lines = capsys.readouterr().err.splitlines()
     assert "step 20/20  100%" in lines[-1]

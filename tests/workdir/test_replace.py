@@ -18,7 +18,7 @@ from ls_jax.studies.calibration import section as calibration_section
 from ls_jax.studies.common import records
 from ls_jax.studies.common.statistics import moments
 from ls_jax.training import loop, teachers
-from ls_jax.workdir import log, replace
+from ls_jax.workdir import replace
 from tests.modes.test_analyze import network, without
 
 
@@ -155,7 +155,7 @@ def test_a_page_is_whole_or_that_of_before(tiny, tmp_path, monkeypatch):
         broken.setattr(calibration_section, "section", lambda *_: 1 / 0)
         report.write(tmp_path)
     with monkeypatch.context() as broken, pytest.raises(UserError, match="cannot write .*: No space"):
-        broken.setattr(log.os, "fsync", full_disk)
+        broken.setattr(os, "fsync", full_disk)
         report.write(tmp_path)
     assert contents(tmp_path) == before
     report.write([tmp_path, tmp_path / "." / ".." / tmp_path.name])  # one workdir, whatever it is called

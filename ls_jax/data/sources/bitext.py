@@ -136,6 +136,11 @@ def _lines(file):
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{file}: line {line:,} is not UTF-8 ({error.reason}): convert the file, for example with "
                         "iconv -t UTF-8") from error
+    if len(lines) == 1 and "\r" in lines[0].rstrip("\r"):
+        raise UserError(f"{file}: its lines end in CR alone, as on the first Macs: convert the file, for example with "
+                        "tr '\\r' '\\n'")
+    if not any(line.strip() for line in lines):
+        raise UserError(f"{file} is empty: {HOLDS}")
     return [line.rstrip("\r") for line in (lines[:-1] if not lines[-1] else lines)]
 
 

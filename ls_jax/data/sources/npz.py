@@ -63,9 +63,10 @@ def of_file(path: str | os.PathLike) -> Dataset:
 
 def read(path: str) -> dict[str, np.ndarray]:
     """All arrays of an .npz file. Raises UserError if it is missing or damaged; see `npz_map.open_npz`."""
+    if not os.path.isfile(path):  # a named pipe would never answer
+        raise UserError(f"{path}: {'no file' if os.path.exists(path) else 'no such file'}; write it with numpy.savez")
     if not zipfile.is_zipfile(path):
-        problem = "truncated or not an .npz file" if os.path.isfile(path) else "no such file"
-        raise UserError(f"{path}: {problem}; write it with numpy.savez")
+        raise UserError(f"{path}: truncated or not an .npz file; write it with numpy.savez")
     try:
         return npz_map.read(path)
     except npz_map.Unreadable as error:
@@ -77,9 +78,14 @@ def _class_names(path: str, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
     """The file's class names, or else the numbers up to the largest training label."""
     if "class_names" in arrays:
         try:
-            return tuple(checked.strings(arrays["class_names"]))
+            names = tuple(checked.strings(arrays["class_names"]))
         except InvalidArray as error:
             raise UserError(f"{path}: {error}") from error
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise UserError(f"{path}: class_names[{names.index(name)}] and [{i}] are both {name!r}; give each "
+                                "class a name of its own")
+        return names
     labels = _labels(path, "train_labels", arrays)
     largest = int(labels.max())
     if largest >= len(labels):
@@ -110,5 +116,8 @@ def _split(path: str, name: str, arrays: dict[str, np.ndarray], num_classes: int
         raise UserError(f"{path}: {name}_images has {len(images)} examples, but {name}_labels {len(labels)}")
     bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if bad.size:
-        raise UserError(f"{path}: {name}_labels[{bad[0]}] is {labels[bad[0]]}, but classes are 0 to {num_classes - 1}")
+        from_one = labels.min() == 1 and labels.max() == num_classes
+        counted = " (they seem to count from 1: subtract 1)" if from_one else ""
+        raise UserError(f"{path}: {name}_labels[{bad[0]}] is {labels[bad[0]]}, but classes are 0 to "
+                        f"{num_classes - 1}{counted}")
     return Split(images, labels.astype(np.int32))

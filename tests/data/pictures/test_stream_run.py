@@ -68,7 +68,7 @@ def start(photos, workdir, *more, counting=None, devices=1):
     return subprocess.Popen(
         [sys.executable, *program, "--config=configs/digits_mlp.py:smoke", f"--workdir={workdir}",
          f"--config.data.dir={photos}", *fields,
-         "--config.log.tensorboard=False", *more],
+         "--config.log.writers=()", *more],
         cwd=ROOT, env=environment(devices), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
