@@ -2,8 +2,8 @@
 
 The recommendation follows from the sentences by these rules, in this order:
 
-1. Accuracy. Helped: use that α, or the one that validation chose most often, if choosing gained too. Harmed: do not
-   smooth for accuracy. No difference: smoothing is not needed for accuracy. Cannot tell: nothing is said.
+1. Accuracy, and BLEU. Helped: use that α, or the one that validation chose most often, if choosing gained too. Harmed:
+   do not smooth for accuracy. No difference: smoothing is not needed for accuracy. Cannot tell: nothing is said.
 2. Confidences. Temperature scaling is better: scale the temperature. Smoothing is better: smooth. If neither is known
    to be better, what calibration says: helped, smoothing calibrates; harmed, it does not.
 3. Likelihood, at each network's best temperature, and the ranking of errors. Where one of them is harmed: do not smooth
@@ -25,7 +25,7 @@ from ls_jax.studies.common.answers import HARMED, HELPED, SMALL, UNKNOWN, Senten
 from ls_jax.studies.common.markup import SPLIT_NAMES, Table, render
 
 FILE = "answer.json"
-ORDER = ("accuracy", "choice of α", "calibration", "temperature scaling", "likelihood",
+ORDER = ("BLEU", "accuracy", "choice of α", "calibration", "temperature scaling", "likelihood",
          "likelihood, each network at its best temperature", "ranking of errors by confidence",
          "clusters of held-out examples", "distillation", "distillation at T = 1")
 MARKS = {HELPED: "holds", "smoothing is better": "holds", HARMED: "fails", "scaling is better": "fails"}  # in style.css
@@ -70,12 +70,20 @@ def of(results: Sequence[records.Record]) -> Answer:
 def recommendation(sentences: Sequence[Sentence]) -> str:
     """What to do, by the rules above."""
     by_about = {sentence.about: sentence for sentence in sentences}
-    said = [*_on_accuracy(by_about), *_on_confidences(by_about), *_on_likelihood(by_about)]
+    said = [*_on_bleu(by_about), *_on_accuracy(by_about), *_on_confidences(by_about), *_on_likelihood(by_about)]
     for sentence in sentences:
         if sentence.about.startswith("distillation") and sentence.kind == HARMED:
             at = sentence.about.removeprefix("distillation")
             said.append(f"Do not distil from the smoothed network{at}.")
     return " ".join(said) or "These numbers decide nothing yet."
+
+
+def _on_bleu(by_about):
+    bleu = by_about.get("BLEU")
+    if bleu is None or bleu.kind == UNKNOWN:
+        return []
+    return [{HELPED: f"Use α = {bleu.alpha:g} to translate.", HARMED: "Do not smooth to translate.",
+             SMALL: "Smoothing is not needed to translate."}[bleu.kind]]
 
 
 def _on_accuracy(by_about):

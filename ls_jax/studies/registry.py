@@ -141,7 +141,7 @@ STUDIES = (
     Study("transfer", "fields.FIELDS", "fields.validate", "collect.check", "collect.collect", on_devices=True,
           later=True),
     Study("translation", "fields.FIELDS", "fields.validate", "collect.check", "collect.collect", "claims.CLAIMS",
-          "section.section", on_devices=True),
+          "answer.answer", "section.section", on_devices=True),
     Study("noise", "claims.CLAIMS", later=True),
 )
 

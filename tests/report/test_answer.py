@@ -66,8 +66,18 @@ def test_one_seed_and_one_network_get_one_line():
     alone = [record for record in several if record.kind == records.VALUE and record.hyper.get("alpha") == 0]
     said = answer.of(alone)
     assert said.sentences == () and said.recommendation.endswith("train with α = 0 and another α, on the same seeds.")
-    assert ("is over-confident (confidence minus accuracy +6.4 points); the temperature 1.88 takes its ECE from 0.065 "
-            "to 0.008.") in said.recommendation
+    assert ("is over-confident (confidence minus accuracy +6.4 points); the temperature 1.88 takes its ECE from 0.0646 "
+            "to 0.0081.") in said.recommendation
+
+
+def test_a_translator_is_answered_with_bleu():
+    found = answer.of(records.read(RESULTS / "multi30k_transformer"))
+    bleu, = (each for each in found.sentences if each.about == "BLEU")
+    assert bleu == found.sentences[0] and bleu.verdict.startswith("cannot tell: about ")
+    assert bleu.text.startswith("BLEU: cannot tell. The difference is +0.4 [−1.1, +1.8] BLEU (37.2 without, 37.6 with "
+                                "smoothing)")
+    of = lambda kind: answer.recommendation([sentence("BLEU", kind)])
+    assert of(HELPED) == "Use α = 0.1 to translate." and of(SMALL) == "Smoothing is not needed to translate."
 
 
 def test_it_stands_in_files_and_opens_the_page(tmp_path):

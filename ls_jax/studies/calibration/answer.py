@@ -6,7 +6,7 @@ network is calibrated. The plain one is shown, since readers know it.
 from collections.abc import Sequence
 
 from ls_jax.studies.calibration.records import AGAINST_SCALING
-from ls_jax.studies.common import answers, records
+from ls_jax.studies.common import answers, records, tables
 
 JUDGED = "debiased squared error"
 
@@ -30,6 +30,13 @@ def answer(results: Sequence[records.Record], split: str) -> list[answers.Senten
     return [sentence for sentence in found if sentence is not None]
 
 
+def _called(record):
+    """" with α = 0.1", or with the name of an arm; "" where nothing is known."""
+    if not record.hyper:
+        return ""
+    return f" with {tables.label(record, tables.names_of([record]), ' = ')}"
+
+
 def alone(results: Sequence[records.Record], split: str) -> str:
     """Of networks that are compared with none: whether they are over-confident, and what a temperature does to it."""
     sentences = []
@@ -40,8 +47,8 @@ def alone(results: Sequence[records.Record], split: str) -> str:
                            if each.hyper == record.hyper and each.get("fitted_on") in (None, "validation", "other half")
                            ), None) for name in ("temperature", "ece", "scaled ece")}
         if "regime" in record.extra and None not in one.values():
-            sentences.append(f"The network{f' with {record.arm}' if record.arm else ''} is {record.extra['regime']} "
+            sentences.append(f"The network{_called(record)} is {record.extra['regime']} "
                              f"(confidence minus accuracy {100 * record.mean:+.1f} points); the temperature "
-                             f"{one['temperature'].mean:.2f} takes its ECE from {one['ece'].mean:.3f} to "
-                             f"{one['scaled ece'].mean:.3f}.".replace(" -", " −"))
+                             f"{one['temperature'].mean:.2f} takes its ECE from {one['ece'].mean:.4f} to "
+                             f"{one['scaled ece'].mean:.4f}.".replace(" -", " −"))
     return " ".join(sentences[:2])

@@ -54,6 +54,7 @@ class Measure(NamedTuple):
         sides: the words for the compared networks.
         verdicts: in place of "helped" and "harmed".
         units: the word behind a number.
+        places: the least number of decimals of the compared values.
         fields: further fields of the records.
     """
     about: str
@@ -70,6 +71,7 @@ class Measure(NamedTuple):
     sides: tuple[str, str] = ("without", "with smoothing")
     verdicts: tuple[str, str] = (HELPED, HARMED)
     units: str = ""
+    places: int = 3
     fields: Mapping[str, Any] = {}
 
 
@@ -144,7 +146,8 @@ def _numbers(difference, before, measure):
     """Both networks' values: "86.91 % without, 87.41 % with smoothing"."""
     after = before + difference.mean
     half = 0.0 if difference.interval is None else (difference.interval[1] - difference.interval[0]) / 2
-    places = max(decimals(half / measure.unit), 2 if measure.unit == claims.POINTS else 3)
+    places = max(decimals(half / measure.unit), min(measure.places, 2) if measure.unit == claims.POINTS
+                 else measure.places)
     percent = " %" if measure.unit == claims.POINTS and measure.higher else ""
     both = (f"{value / measure.unit:.{places}f}{percent} {side}"
             for value, side in zip((before, after), measure.sides))

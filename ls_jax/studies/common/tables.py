@@ -17,12 +17,30 @@ COVERS = {
 AS_GIVEN = "as given"  # the label of a network without known hyper-parameters
 
 
-def mean_std(record: records.Record, form: str = ".4f", scale: float = 1.0, std_form: str | None = None) -> str:
+def mean_std(record: records.Record, form: str = ".4f", scale: float = 1.0) -> str:
     """Mean ± standard deviation over seeds as text; the mean alone with one seed, and "–" where it is not finite."""
     if record.mean is None:
         return "–"
-    spread = "" if record.std is None else f" ± {scale * record.std:{std_form or form}}"
+    spread = "" if record.std is None else f" ± {scale * record.std:{form}}"
     return f"{scale * record.mean:{form}}{spread}"
+
+
+def rounded(record: records.Record) -> str:
+    """Mean ± standard deviation, both to the place of the spread's second digit, the mean to at most five digits.
+
+    A spread of three orders below the mean thus ends the mean's digits, not the other way round: "1.0000 ± 0.0000".
+    Without a spread the mean has three digits.
+    """
+    if record.mean is None:
+        return "–"
+    if not math.isfinite(record.mean):
+        return f"{record.mean:g}"
+    before = math.floor(math.log10(abs(record.mean))) + 1 if record.mean else 0  # the point; 0 or less: none before it
+    places = 3 - before
+    if record.std:
+        places = min(1 - math.floor(math.log10(record.std)), 5 - before)
+    form = f".{min(max(places, 0), 9)}f"
+    return f"{record.mean:{form}}" + ("" if record.std is None else f" ± {record.std:{form}}")
 
 
 def difference(record: records.Record, form: str = "+.2f", scale: float = 1.0) -> str:

@@ -44,5 +44,5 @@ def section(page: Shown) -> Markup:
 def _cells(record):
     """The information, and its interval over examples if the record has one."""
     interval = record.extra.get("examples_interval")
-    return (tables.mean_std(record, ".3g", std_form=".2g"),
+    return (tables.rounded(record),
             "" if interval is None else "[{:.3f}, {:.3f}]".format(*interval))

@@ -50,4 +50,4 @@ def _table(here):
 
 
 def _cell(record):
-    return tables.mean_std(record, ".3g", std_form=".2g")
+    return tables.rounded(record)

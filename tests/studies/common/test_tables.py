@@ -64,3 +64,12 @@ def test_numbers_as_text():
         record, scale=100) == "+1.68 [+1.30, +2.06]"
     one = records.Record("accuracy", "accuracy", "test", 1, 0.5, None, [0.5])
     assert tables.mean_std(one) == "0.5000" and tables.difference(one) == "+0.50"
+
+
+@pytest.mark.parametrize("mean, std, text", [
+    (1.0, 1.7e-6, "1.0000 ± 0.0000"), (0.12345678, 0.0123, "0.123 ± 0.012"), (1234.5678, 12.3, "1235 ± 12"),
+    (0.0, 0.0, "0.000 ± 0.000"), (1e-5, 2e-6, "0.0000100 ± 0.0000020"), (3.14159, None, "3.14"),
+    (-0.5, 3.0, "-0.5 ± 3.0"),
+    (float("inf"), None, "inf")])
+def test_numbers_are_rounded_to_their_spread(mean, std, text):
+    assert tables.rounded(records.Record("information", "bits", "train", 3, mean, std, [0.0] * 3)) == text
