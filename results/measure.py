@@ -4,7 +4,8 @@
 
 For each folder here with predictions/, the records of `STUDIES` on the held-out splits are computed again and take the
 places of the old ones in results.json. All other records stay as the run wrote them. Where the largest
-log-probabilities alone are kept, accuracy and NLL are measured anew, and nothing else. Without names: all such folders.
+log-probabilities alone are kept, accuracy, NLL and the study of rivals are measured anew, and nothing else. Without
+names: all such folders.
 """
 import pathlib
 import sys
@@ -21,15 +22,19 @@ from ls_jax.errors import UserError  # noqa: E402
 from ls_jax.studies import registry  # noqa: E402
 from ls_jax.studies.accuracy import measure as accuracy  # noqa: E402
 from ls_jax.studies.accuracy import records as accuracy_records  # noqa: E402
-from ls_jax.studies.common import course, records  # noqa: E402
+from ls_jax.studies.calibration import binning, over_examples  # noqa: E402
+from ls_jax.studies.calibration import records as calibration  # noqa: E402
+from ls_jax.studies.common import course, crossed, records  # noqa: E402
 from ls_jax.studies.common.crossed import Sample  # noqa: E402
 from ls_jax.studies.common.studied import Studied  # noqa: E402
 from ls_jax.studies.distillation import records as distillation  # noqa: E402
+from ls_jax.studies.rivals import records as rivals  # noqa: E402
+from ls_jax.studies.selective.measure import risk_coverage_area_without_groups  # noqa: E402
 from ls_jax.training import sweep  # noqa: E402
 from ls_jax.workdir import compact, files, log, npz_map, predictions  # noqa: E402
 
 # what they need are logits and labels
-STUDIES = ("accuracy", "calibration", "recalibration", "selective", "amplification")
+STUDIES = ("accuracy", "calibration", "recalibration", "selective", "amplification", "rivals")
 
 
 def measure(folder: pathlib.Path) -> list[records.Record]:
@@ -49,7 +54,7 @@ def measure(folder: pathlib.Path) -> list[records.Record]:
         found = [*_of_metrics(folder, rows, _without(rows, there)), *_of_largest(folder, rows, there)]
         return merged(_old(folder), [*found, *_of_students(folder, config, found)])
     studied = Studied(types.SimpleNamespace(config=config), [], folder, folder, rows, _without(rows, there),
-                      list(_measured(folder, rows, there)))
+                      list(_measured(folder, rows, there)), records=_old(folder))
     found = _of_metrics(folder, rows, studied.left_out)
     for study, collect in registry.having("collect"):
         if study.name in STUDIES:
@@ -124,8 +129,8 @@ def _measured(folder, rows, there):
 
 
 def _of_largest(folder, rows, there):
-    """Records of accuracy and NLL from each example's largest log-probability and that of its label."""
-    measured, samples = [], []
+    """Records of accuracy and NLL, and of rivals, from each example's largest log-probability and its label's."""
+    measured, samples, scores = [], [], {}
     for split in compact.HELD_OUT:
         for member, row in enumerate(rows):
             if (split, member) in there:
@@ -134,7 +139,22 @@ def _of_largest(folder, rows, there):
                 measured.append((split, row, {"accuracy": correct.mean(), "nll": nll.mean(), "examples": len(nll)}))
                 samples.append({"accuracy": Sample(float(correct.mean()), values=correct, clusters=sentence, step=1.0),
                                 "nll": Sample(float(nll.mean()), values=nll, clusters=sentence)})
-    return accuracy_records.run(measured, samples)
+                scores[member, split] = measured[-1][2]
+    of_test = {member: {**sample, **_of_confidence(folder, member)}
+               for (member, split), sample in zip(scores, samples) if split == "test"}
+    return [*accuracy_records.run(measured, samples),
+            *rivals.compared(rows, sorted(of_test), scores, of_test.__getitem__, _old(folder))]
+
+
+def _of_confidence(folder, member):
+    """Calibration and ranking of errors on the test set, from the largest log-probabilities alone."""
+    arrays, correct = _right(predictions.file(folder, "test", member))
+    confidence, correct = np.exp(arrays["top_log_probabilities"][:, 0].astype(np.float64)), correct.astype(bool)
+    units = crossed.Units.of(arrays.get("sentence", arrays["index"]), len(correct))
+    cells = binning.cells_without_groups(confidence, correct, binning.equal_width(calibration.BINS), units.group)
+    area, without = risk_coverage_area_without_groups(confidence, correct, units.group)
+    return {"debiased squared error": over_examples.of_bins(*cells, units.count)["debiased squared error"],
+            "aurc": Sample(area, deleted=without, examples=units.count)}
 
 
 if __name__ == "__main__":

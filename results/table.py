@@ -22,6 +22,7 @@ from ls_jax.report import overview  # noqa: E402
 from ls_jax.studies import projection, registry  # noqa: E402
 from ls_jax.studies.common import claims, records, tables  # noqa: E402
 from ls_jax.studies.distillation import tables as distillation_tables  # noqa: E402
+from ls_jax.studies.rivals import tables as rival_tables  # noqa: E402
 from ls_jax.workdir import files  # noqa: E402
 
 RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the paper)
@@ -242,6 +243,14 @@ def rivals(folder: str) -> Iterator[tuple[str, ...]]:
                tables.mean_std(nll, ".3f"))
 
 
+def chosen(folder: str) -> dict[str, str]:
+    """The tables of losses at the strength that validation chose, by the names of their marks."""
+    results = records.read(HERE / folder)
+    return {f"{folder} {name}": table(header, iter(rows)) for name, (_, header, *rows) in {
+        "chosen": rival_tables.against_plain(results, "nll"),
+        "against smoothing": rival_tables.against_smoothing(results, "nll")}.items()}
+
+
 def contents() -> dict[str, str]:
     """The tables by the names of their marks."""
     return {
@@ -261,6 +270,7 @@ def contents() -> dict[str, str]:
         **{folder: table(("loss", "accuracy %", "difference to plain, %-points [95 % interval]", "NLL, nats"),
                          rivals(folder))
            for folder in RIVALS},
+        **{mark: text for folder in RIVALS for mark, text in chosen(folder).items()},
         "verdicts": table(("claim", "rank", "run", "where", "difference or value [95 % interval]", "verdict"),
                           verdicts()),
     }
@@ -268,7 +278,8 @@ def contents() -> dict[str, str]:
 
 MEASURED = ("paper", "accuracy", "calibration", "translation", "distillation", "claims")
 FILES = {"docs/measured.md": MEASURED, "docs/hosts.md": ("topologies",), "results/README.md": ("verdicts",),
-         **{f"results/{folder}/README.md": (folder,) for folder in RIVALS}}
+         **{f"results/{folder}/README.md": (folder, f"{folder} chosen", f"{folder} against smoothing")
+            for folder in RIVALS}}
 
 
 def filled(text: str, names: Sequence[str]) -> str:

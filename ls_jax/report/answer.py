@@ -27,7 +27,8 @@ from ls_jax.studies.common.markup import SPLIT_NAMES, Table, render
 FILE = "answer.json"
 ORDER = ("BLEU", "accuracy", "choice of α", "calibration", "temperature scaling", "likelihood",
          "likelihood, each network at its best temperature", "ranking of errors by confidence",
-         "clusters of held-out examples", "distillation", "distillation at T = 1")
+         "clusters of held-out examples", "distillation", "distillation at T = 1",
+         "rivals of label smoothing")
 MARKS = {HELPED: "holds", "smoothing is better": "holds", HARMED: "fails", "scaling is better": "fails"}  # in style.css
 MORE_SEEDS = "--config.sweep.seed='(0,1,2)'"
 

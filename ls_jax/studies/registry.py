@@ -143,6 +143,7 @@ STUDIES = (
     Study("translation", "fields.FIELDS", "fields.validate", "collect.check", "collect.collect", "claims.CLAIMS",
           "answer.answer", "section.section", on_devices=True),
     Study("noise", "claims.CLAIMS", later=True),
+    Study("rivals", "records.collect", "answer.answer", "section.section", later=True),
 )
 
 
