@@ -49,6 +49,7 @@ setup(
         "matplotlib",
         "jinja2",                   # the page, and markupsafe with it
         "scipy",
+        "threadpoolctl",            # small fits on one BLAS thread
         "pillow",
         "tqdm",
         "tensorboardX",             # event files without TensorFlow

@@ -10,6 +10,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from ls_jax import checked
 from ls_jax.errors import InvalidArray
+from ls_jax.studies.common import blas
 
 MOST_STEPS, MOST_AGAIN = 200, 20  # of L-BFGS, in all and from the fit to almost the same examples
 
@@ -69,9 +70,10 @@ def fit_vector(logits: Real[Any, "examples classes"], labels: Integer[np.ndarray
         return -log_p[place].mean(), np.concatenate([np.einsum("ij,ij->j", gap, logits), gap.sum(axis=0)]) / examples
 
     first = np.concatenate([np.ones(classes), np.zeros(classes)] if start is None else [start.scale, start.bias])
-    found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B",
-                              options={"maxiter": MOST_STEPS if start is None else MOST_AGAIN, "ftol": 1e-10,
-                                       "gtol": 1e-6})
+    with blas.one_thread():
+        found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B",
+                                  options={"maxiter": MOST_STEPS if start is None else MOST_AGAIN, "ftol": 1e-10,
+                                           "gtol": 1e-6})
     return Vector(*found.x.reshape(2, classes), converged=bool(found.success))
 
 
