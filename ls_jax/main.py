@@ -11,8 +11,8 @@ study      evaluate, study and report the workdir's last checkpoint
              ls_jax --mode=study --config=configs/digits_mlp.py --workdir=runs/digits
 report     write the report again from one workdir, or one report about several
              ls_jax --mode=report --workdir=runs/digits,runs/mnist
-analyze    study the predictions of any framework's network
-             ls_jax --mode=analyze --predictions=predictions.npz --workdir=runs/mine
+analyze    study the predictions of any framework's networks
+             ls_jax --mode=analyze --predictions='predictions/*.npz' --workdir=runs/analysis
 translate  translate lines from standard input with a member of a workdir's sweep
              ls_jax --mode=translate --workdir=runs/multi30k --member=1 < sentences.en > sentences.de
 compile    compile for a machine that you do not have, and tell its time and memory
@@ -49,7 +49,10 @@ MODES = ("run", "train", "study", "report", "analyze", "translate", "compile", "
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory: checkpoints, logs, predictions, results, report.")
 _MODE = flags.DEFINE_enum("mode", "run", MODES, "What to do.")
-_PREDICTIONS = flags.DEFINE_string("predictions", None, "analyze: a npz file with logits and labels.")
+_PREDICTIONS = flags.DEFINE_string("predictions", None, "analyze: npz files with logits and labels, a network each: "
+                                   "names with * and ?, separated by commas.")
+_NETWORKS = flags.DEFINE_string("networks", None, "analyze: a table (.csv or .json) that says which network each file "
+                                "holds: columns file, alpha, seed, split.")
 _MEMBER = flags.DEFINE_integer("member", 0, "translate: which member of the sweep, from 0.")
 _SCALE = flags.DEFINE_enum("scale", "short", ("smoke", "short", "paper"),
                            "reproduce: seconds each, a laptop's lengths, or the paper's.")
@@ -114,8 +117,7 @@ def _work(workdir):
     elif _MODE.value == "analyze":
         if _PREDICTIONS.value is None:
             raise UserError("--predictions=FILE.npz is missing: a file with the arrays logits and labels")
-        from ls_jax.modes import analyze
-        print(f"report: {analyze.run(pathlib.Path(_PREDICTIONS.value), workdir)}")
+        _analyze(workdir)
     elif _MODE.value == "translate":
         _translate(workdir)
     elif _CONFIG.value is None:
@@ -124,6 +126,16 @@ def _work(workdir):
     else:
         modes = {"run": experiment.run, "train": experiment.train, "study": experiment.study}
         modes[_MODE.value](_CONFIG.value, workdir)
+
+
+def _analyze(workdir):
+    from ls_jax.modes import analyze, networks
+    alone = pathlib.Path(_PREDICTIONS.value)
+    if _NETWORKS.value is None and alone.is_file():
+        page = analyze.run(alone, workdir)
+    else:
+        page = networks.run(_PREDICTIONS.value, workdir, _NETWORKS.value and pathlib.Path(_NETWORKS.value))
+    print(f"report: {page}")
 
 
 def _compile():

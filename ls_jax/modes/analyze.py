@@ -27,7 +27,8 @@ from ls_jax.version import __version__
 from ls_jax.workdir import lock, log, manifest, npz_map, predictions, replace
 from ls_jax.workdir.predictions import Predictions
 
-KNOWN = {"logits": "NK", "labels": "N", "features": "Nd", "kernel": "dK", "bias": "K", "class_names": "K", "index": "N"}
+KNOWN = {"logits": "NK", "labels": "N", "features": "Nd", "kernel": "dK", "bias": "K", "class_names": "K", "index": "N",
+         "sentence": "N"}
 KEPT = 10_000            # examples that are saved in the workdir, for the figure and the explorer
 KEPT_OF_A_TRIPLE = 100   # further examples of each class that the figure shows, at most
 
@@ -38,7 +39,7 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     Raises:
         UserError: an array is missing or wrong, or the workdir holds an experiment.
     """
-    _check_workdir(workdir)
+    check_workdir(workdir)
     with lock.held(workdir):
         records = measure(file, workdir)
         print(registry.summary(records, "test"))
@@ -49,28 +50,29 @@ def run(file: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
 
 def measure(file: pathlib.Path, workdir: pathlib.Path) -> list[Record]:
     """As `run`, but without the report: writes results.json and returns its records."""
-    _check_workdir(workdir)
+    check_workdir(workdir)
     start = time.monotonic()
     with lock.held(workdir), replace.replacing_together(workdir, replace.RESULTS) as new:
         scratch = new / "unpacked"
         scratch.mkdir()
         arrays = check(npz_map.open_npz(file, scratch))
-        triples = _triples(arrays)
+        chosen = triples(arrays)
         print(f"studying {arrays['logits'].shape[0]:,} × {arrays['logits'].shape[1]:,} logits; "
               f"{', '.join(name for name in KNOWN if name in arrays)}", file=sys.stderr, flush=True)
-        records = study(arrays, triples)
-        kept = _keep(arrays, triples, new) if "kernel" in arrays else 0
+        records = study(arrays, chosen)
+        kept = _keep(arrays, chosen, new) if "kernel" in arrays else 0
         write(new, records)
         log.write_json(new / "analysis.json", {
             "file": file.name, "examples": arrays["logits"].shape[0], "classes": arrays["logits"].shape[1],
-            "triples": triples, "kept": kept,
+            "triples": chosen, "kept": kept,
             "arrays": {name: list(np.shape(array)) for name, array in arrays.items()},
             "seconds": round(time.monotonic() - start, 1), "version": __version__,
             "git": manifest.commit(pathlib.Path(__file__).parents[1])})
     return records
 
 
-def _check_workdir(workdir):
+def check_workdir(workdir: pathlib.Path) -> None:
+    """Raise UserError if the workdir holds an experiment."""
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} holds an experiment: choose another --workdir for the analysis")
 
@@ -107,7 +109,8 @@ def check(arrays: Mapping[str, Any]) -> dict[str, Any]:
     examples, classes = arrays["logits"].shape
     small = {name: np.asarray(array) for name, array in arrays.items() if name not in ("logits", "features")}
     arrays = {**arrays, **small}
-    arrays |= {name: checked.integers(arrays[name], name) for name in ("labels", "index") if name in arrays}
+    arrays |= {name: checked.integers(arrays[name], name) for name in ("labels", "index", "sentence")
+               if name in arrays}
     arrays |= {name: checked.reals(arrays[name], name) for name in ("kernel", "bias") if name in arrays}
     _check_labels(arrays["labels"], classes)
     if "kernel" in arrays:
@@ -122,8 +125,8 @@ def check(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_shapes(arrays):
-    for name in ("labels", "index", "logits", "features", "kernel", "bias"):
-        due = checked.is_integer if name in ("labels", "index") else checked.is_floating
+    for name in ("labels", "index", "sentence", "logits", "features", "kernel", "bias"):
+        due = checked.is_integer if name in ("labels", "index", "sentence") else checked.is_floating
         if name in arrays and not due(arrays[name].dtype):
             right = "integers are" if due is checked.is_integer else "float32 is"
             raise UserError(f"{name} has dtype {checked.described(arrays[name].dtype)}: {right} due")
@@ -193,7 +196,7 @@ def _check_consistent(logits, features, arrays, start):
                         "kernel")
 
 
-def _triples(arrays):
+def triples(arrays: Mapping[str, Any]) -> list[Triple]:
     """The paper's triples, if the classes have those names; else the first three classes with examples."""
     names, present = [str(name) for name in arrays["class_names"]], np.unique(arrays["labels"])
     for dataset, triples in PAPER_TRIPLES.items():

@@ -79,7 +79,9 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Shown:
     if (workdir / "analysis.json").exists():
         analysis = files.read_json(workdir / "analysis.json", dict, "write it anew with --mode=analyze")
         subtitle = f"{analysis['examples']:,} examples of {analysis['classes']:,} classes"
-        return Shown(workdir, workdir / "figures", analysis["file"], subtitle, results, [{}], "test", analysis=analysis)
+        held_out = "test" if any(record.split == "test" for record in results) else "validation"
+        return Shown(workdir, workdir / "figures", analysis["file"], subtitle, results,
+                     analysis.get("networks", [{}]), held_out, analysis=analysis)
     config = files.read_config(workdir / "config.json")
     rows = sweep.members(ml_collections.ConfigDict(config))
     subtitle = f"{_members(config, rows)}, {sections.steps_taken(config, results)} at batch {config['batch_size']}"

@@ -65,14 +65,27 @@ def steps_taken(config: Mapping[str, Any], results: Sequence[records.Record]) ->
 def analysis_facts(analysis: Mapping[str, Any]) -> Markup:
     """What was analyzed, as HTML: the file, its arrays, time and commit."""
     commit = analysis["git"] and analysis["git"]["commit"][:12]
-    shown = {"file": analysis["file"],
+    several = analysis.get("networks")
+    saved = "all predictions" if several else f"{analysis['kept']:,} examples, for the figure and the explorer"
+    shown = {"networks" if several else "file": _networks(several) if several else analysis["file"],
+             **({"files": ", ".join(analysis["files"])} if several else {}),
+             **({"note": " ".join(analysis["notes"])} if several and analysis["notes"] else {}),
              "arrays": ", ".join(f"{name} {shape}" for name, shape in analysis["arrays"].items()),
-             "saved": f"{analysis['kept']:,} examples, for the figure and the explorer",
+             "saved": saved,
              "time": _duration(analysis["seconds"]),
              "versions": f"ls_jax {analysis['version']}{f', commit {commit}' if commit else ''}"}
     missing = "" if "kernel" in analysis["arrays"] else (
         "Projections need the arrays features, kernel and bias, which the file does not have.")
     return render("report/templates/about.html", title="What was analyzed", facts=shown, note=missing, folds={})
+
+
+def _networks(rows):
+    """The arms and their seeds, "α = 0: seeds 0, 1, 2; α = 0.1: seeds 0, 1, 2"."""
+    seeds: dict[str, list[str]] = {}
+    for row in rows:
+        seeds.setdefault(row["arm"].replace("alpha=", "α = "), []).append(str(row["seed"]))
+    return "; ".join(f"{arm or 'as given'}: seed{'s' if len(of) > 1 else ''} {', '.join(of)}"
+                     for arm, of in seeds.items())
 
 
 def _session_facts(sessions):

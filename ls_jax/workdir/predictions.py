@@ -31,20 +31,23 @@ class Predictions(NamedTuple):
 
 def save(workdir: str | pathlib.Path, split: str, member: int, predictions: Predictions, head: dict[str, Any],
          class_names: Sequence[str], folder: str = ALL) -> None:
-    """Write one member's predictions with its output layer: logits = features @ kernel + bias; whole or not at all."""
+    """Write one member's predictions, and its output layer if `head` has it: logits = features @ kernel + bias.
+
+    They are written whole or not at all.
+    """
     path = file(workdir, split, member, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: array for name, array in predictions._asdict().items() if array is not None}
     with files.replacing(path) as unfinished:
-        np.savez(unfinished, **arrays, kernel=np.asarray(head["kernel"]), bias=np.asarray(head["bias"]),
+        np.savez(unfinished, **arrays, **{name: np.asarray(head[name]) for name in ("kernel", "bias") if name in head},
                  class_names=np.asarray(class_names))
 
 
 def load(workdir: str | pathlib.Path, split: str, member: int) -> dict[str, np.ndarray]:
     """One member's arrays on one split: logits, features if kept, labels, index, kernel, bias, class_names, sentence.
 
-    `sentence` is there for text only. Labels, index and sentence are int64, class_names str, other numbers float32 or
-    float64; the same holds for everything that is read here.
+    `sentence` is there for text only, and a network from elsewhere may lack kernel and bias. Labels, index and sentence
+    are int64, class_names str, other numbers float32 or float64; the same holds for everything that is read here.
 
     Raises:
         UserError: the file is not there, damaged, or holds a number that is not finite or a label that is no class.
@@ -93,7 +96,8 @@ def _read(path):
     """A file's arrays, checked; logits and features where they are, if they are as `save` leaves them."""
     arrays = npz_map.open_npz(path)
     try:
-        for name in ("logits", "labels", "index", "kernel", "bias", "class_names"):
+        head = ("kernel", "bias") if {"features", "kernel", "bias"} & arrays.keys() else ()
+        for name in ("logits", "labels", "index", *head, "class_names"):
             if name not in arrays:
                 raise InvalidArray(f"the array {name!r} is missing")
         checked.member(arrays["logits"], np.asarray(arrays["labels"]))
@@ -104,7 +108,7 @@ def _read(path):
             raise InvalidArray(f"features have shape {arrays['features'].shape}, the kernel {arrays['kernel'].shape}")
         integers = [name for name in ("labels", "index", "sentence") if name in arrays]
         return {**arrays, **{name: checked.integers(np.asarray(arrays[name]), name) for name in integers},
-                "kernel": np.asarray(arrays["kernel"]), "bias": np.asarray(arrays["bias"]),
+                **{name: np.asarray(arrays[name]) for name in head},
                 "class_names": np.asarray(checked.strings(np.asarray(arrays["class_names"])))}
     except InvalidArray as error:
         raise UserError(f"{path}: {error}; write the file anew: --mode=study predicts again") from error

@@ -1,7 +1,7 @@
 """Small problems of linear algebra on one thread.
 
-BLAS shares out even the work of a 20 × 20 system, and its threads wait for each other by spinning. Where another program
-wants the cores, a fit of 4 ms so takes 200 ms (`recalibration`, two cores). Large products keep their threads.
+BLAS shares out even the work of a 20 × 20 system, and its threads wait for each other by spinning. Where another
+program wants the cores, a fit of 4 ms so takes 200 ms (`recalibration`, two cores). Large products keep their threads.
 """
 import functools
 from contextlib import AbstractContextManager

@@ -4,9 +4,24 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ml_collections
+
 from ls_jax.studies.common.records import Record, Row
 from ls_jax.training.loop import Run
 from ls_jax.training.state import State
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """What is known of networks that were trained elsewhere, in the place of a run: `config` has the fields that the
+    studies of predictions read."""
+    config: ml_collections.ConfigDict
+    class_names: tuple[str, ...]
+
+    @property
+    def dataset(self) -> "Elsewhere":
+        """Itself, which has `class_names`."""
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +29,8 @@ class Studied:
     """A trained run and its predictions.
 
     Args:
-        run: config, data set, layout on the devices and compiled programs.
+        run: config, data set, layout on the devices and compiled programs; or what is known of networks from elsewhere,
+            for the studies that need no devices.
         states: the trained members, as slots.
         workdir: holds the checkpoints, and the workdirs of teachers.
         outputs: holds the predictions, and files that a study writes. It is moved into the workdir after all studies.
@@ -24,7 +40,7 @@ class Studied:
         primary: whether this process writes files and its records are used; exactly one does.
         records: the records of the studies before this one.
     """
-    run: Run
+    run: Run | Elsewhere
     states: list[State]
     workdir: pathlib.Path
     outputs: pathlib.Path
