@@ -9,9 +9,9 @@ The command `ls_jax` and the functions here do the same:
 """
 import importlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ls_jax.devices import cpu
 from ls_jax.devices.setup import set_up_process
@@ -20,6 +20,7 @@ from ls_jax.version import __version__
 if TYPE_CHECKING:
     import ml_collections
 
+    from ls_jax.modes.networks import Analysis
     from ls_jax.report.answer import Answer
     from ls_jax.studies.common.records import Record
 
@@ -77,21 +78,25 @@ def run(config: "ml_collections.ConfigDict", workdir: str | pathlib.Path) -> "li
     return experiment.run(config, pathlib.Path(workdir))
 
 
-def analyze(file: str | pathlib.Path, workdir: str | pathlib.Path) -> pathlib.Path:
-    """Study the predictions of a network of any framework: `--mode=analyze` from Python.
+def analyze(networks: "str | pathlib.Path | Mapping[Any, Any]",
+            workdir: str | pathlib.Path | None = None) -> "Analysis":
+    """Study the predictions of networks of any framework: `--mode=analyze` from Python.
+
+        ls_jax.analyze({0.0: [(logits, labels), ...], 0.1: [(logits, labels), ...]}).answer
 
     Args:
-        file: an npz file with logits [N, K] and labels [N]; `ls_jax.modes.analyze` names the optional arrays.
-        workdir: gets results.json and report.html. It must hold no experiment.
-
-    Returns:
-        The path of the report.
+        networks: {label smoothing: the networks that were trained with it, one for each seed}. A network is a mapping
+            of arrays, or (logits [N, K], labels [N]); they may be NumPy's, JAX's or PyTorch's.
+            `ls_jax.modes.analyze` names the optional arrays, `ls_jax.modes.networks` what may stand beside them, such
+            as "seed" and "split". In the place of a number a name says how networks were trained. Or an npz file, or
+            a pattern of such files.
+        workdir: gets predictions, results.json and report.html; it must hold no experiment. None: nothing is written.
 
     Raises:
-        UserError: an array is missing or wrong, or the workdir holds an experiment.
+        UserError: an array is missing or wrong, networks do not belong together, or the workdir holds an experiment.
     """
-    from ls_jax.modes import analyze
-    return analyze.run(pathlib.Path(file), pathlib.Path(workdir))
+    from ls_jax.modes import networks as analysis
+    return analysis.analyze(networks, None if workdir is None else pathlib.Path(workdir))
 
 
 def answer(records: "Sequence[Record]") -> "Answer":

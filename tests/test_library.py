@@ -90,7 +90,9 @@ def test_run_is_the_mode(tiny, tmp_path):
 def test_analyze_and_write_report_are_the_modes(tmp_path):
     logits, labels = sample(examples=300)
     np.savez(tmp_path / "predictions.npz", logits=logits, labels=labels)
-    page = ls_jax.analyze(str(tmp_path / "predictions.npz"), str(tmp_path / "out"))
+    analysis = ls_jax.analyze(str(tmp_path / "predictions.npz"), str(tmp_path / "out"))
+    assert analysis.records == read(tmp_path / "out")
+    page = analysis.page
     before = page.read_text()
     page.unlink()
     assert page == tmp_path / "out" / "report.html" == ls_jax.write_report(str(tmp_path / "out"))

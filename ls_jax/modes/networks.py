@@ -16,6 +16,7 @@ import glob
 import json
 import pathlib
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,8 +25,9 @@ import ml_collections
 import numpy as np
 
 from ls_jax import report
+from ls_jax.data import Dataset
 from ls_jax.errors import UserError
-from ls_jax.modes import analyze
+from ls_jax.modes import analyze as files
 from ls_jax.report import answer
 from ls_jax.studies import registry
 from ls_jax.studies.accuracy import measure as accuracy
@@ -58,6 +60,38 @@ class Gathered(NamedTuple):
     notes: list[str]                                   # what a reader of the differences must know
 
 
+class Analysis(NamedTuple):
+    """What an analysis found."""
+    records: list[records.Record]   # as in results.json
+    answer: answer.Answer           # in plain sentences
+    page: pathlib.Path | None       # report.html; None without a workdir
+
+    def __repr__(self) -> str:
+        """The answer, as a notebook shows it."""
+        return "\n".join(self.answer.lines())
+
+
+def analyze(networks: str | pathlib.Path | Mapping[Any, Any], workdir: pathlib.Path | None) -> Analysis:
+    """As `ls_jax.analyze`."""
+    if workdir is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            found = _of_any(networks, pathlib.Path(scratch))
+            return Analysis(found, answer.of(found), None)
+    with lock.held(workdir):
+        found = _of_any(networks, workdir)
+        return Analysis(found, answer.of(found), report.write(workdir))
+
+
+def _of_any(networks, workdir):
+    """The records of arrays, of one file, or of the files of a pattern."""
+    if not isinstance(networks, Mapping):
+        alone = pathlib.Path(networks)
+        return files.measure(alone, workdir) if alone.is_file() else measure(str(networks), workdir)
+    files.check_workdir(workdir)
+    with lock.held(workdir), replace.replacing_together(workdir, replace.RESULTS) as new:
+        return study(list(of_arrays(networks)), new)
+
+
 def run(patterns: str, workdir: pathlib.Path, table: pathlib.Path | None = None) -> pathlib.Path:
     """Check all files, run every study that their arrays allow, and write the report. Returns the report's path.
 
@@ -70,7 +104,7 @@ def run(patterns: str, workdir: pathlib.Path, table: pathlib.Path | None = None)
         UserError: a file is missing or wrong, networks do not belong together, or the workdir holds an experiment.
             The workdir is then as it was.
     """
-    analyze.check_workdir(workdir)
+    files.check_workdir(workdir)
     with lock.held(workdir):
         found = measure(patterns, workdir, table)
         print(registry.summary(found, _held_out(found)))
@@ -83,6 +117,7 @@ def run(patterns: str, workdir: pathlib.Path, table: pathlib.Path | None = None)
 
 def measure(patterns: str, workdir: pathlib.Path, table: pathlib.Path | None = None) -> list[records.Record]:
     """As `run`, but without the report: writes results.json and returns its records."""
+    files.check_workdir(workdir)
     with lock.held(workdir), replace.replacing_together(workdir, replace.RESULTS) as new:
         scratch = new / "unpacked"
         scratch.mkdir()
@@ -100,7 +135,7 @@ def study(given: Sequence[Given], outputs: pathlib.Path) -> list[records.Record]
     for note in gathered.notes:
         print(note, file=sys.stderr, flush=True)
     first = gathered.members[0][_reported(gathered)]
-    triples = analyze.triples(first)
+    triples = files.triples(first)
     for member, splits in enumerate(gathered.members):
         for split, arrays in splits.items():
             _save(outputs, split, member, arrays)
@@ -135,7 +170,7 @@ def of_files(patterns: str, table: pathlib.Path | None, scratch: pathlib.Path) -
         here.mkdir()
         arrays = npz_map.open_npz(path, here)
         facts = {key: np.asarray(array)[()].item() for key, array in arrays.items()
-                 if np.ndim(array) == 0 and key not in analyze.KNOWN}
+                 if np.ndim(array) == 0 and key not in files.KNOWN}
         for key, value in told.get(name, {}).items():
             if key in facts and facts[key] != value:
                 raise UserError(f"{name}: {key} is {facts[key]} in the file and {value} in {table}: leave one out")
@@ -208,8 +243,9 @@ def _with_rows(members):
             [facts["arm"]] if "alpha" not in facts and arm != plain and "arm" in facts else [])
         rows.append(row)
         kept.append({split: dict(each.arrays) for split, each in splits.items()})
-    notes = [] if paired else ["The networks share no seeds, so they are paired by their order: differences are right "
-                               "for networks that were trained independently."]
+    why = "share no seeds" if any(known) else "have no seeds"
+    notes = [] if paired else [f"The networks {why}, so they are paired by their order: differences are right for "
+                               "networks that were trained independently."]
     others = [each.facts["arm"] for each in unsaid if "arm" in each.facts and _arm(each) != plain]
     if others and len(by_arm) > 1:
         notes.append(f"{', '.join(map(repr, others))} gives no alpha: its differences are shown, and the claims on "
@@ -246,7 +282,7 @@ def _records(rows, outputs, class_names, triples, stages):
     for split, member, arrays in predictions.every(outputs, len(rows)):
         stages.say(f"predictions: {split} split, network {member + 1} of {len(rows)}")
         measured.append((split, rows[member], accuracy.measure_all(arrays["logits"], arrays["labels"])))
-    elsewhere = Elsewhere(config, tuple(str(name) for name in class_names))
+    elsewhere = Elsewhere(config, Dataset("", tuple(str(name) for name in class_names), {}))
     studied = Studied(elsewhere, [], outputs, outputs, rows, frozenset(), measured)
     found: list[records.Record] = []
     for entry, collect in registry.having("collect"):
@@ -282,7 +318,7 @@ def _facts(each):
 
 def _checked(each):
     try:
-        return analyze.check(each.arrays)
+        return files.check(each.arrays)
     except UserError as error:
         raise UserError(f"{each.name}: {error}") from error
 

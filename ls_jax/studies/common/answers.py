@@ -185,8 +185,9 @@ def more(finding: claims.Finding) -> str:
         return "an interval needs two seeds or more"
     if finding.too_few_examples:
         return "no number of seeds would decide: the test set is too small"
-    if finding.seeds_needed:
-        return f"about {finding.seeds_needed - finding.n:,} more seeds would decide"
+    if finding.seeds_needed:  # an order of magnitude, of which few seeds are no part
+        more_seeds = finding.seeds_needed - (finding.n if finding.seeds_needed < 10 * finding.n else 0)
+        return f"about {more_seeds:,} more seeds would decide"
     return f"even {claims.MOST_SEEDS:,} seeds would probably not decide"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 
+from ls_jax.data import Dataset
 from ls_jax.studies.common.records import Record, Row
 from ls_jax.training.loop import Run
 from ls_jax.training.state import State
@@ -13,15 +14,14 @@ from ls_jax.training.state import State
 
 @dataclasses.dataclass(frozen=True)
 class Elsewhere:
-    """What is known of networks that were trained elsewhere, in the place of a run: `config` has the fields that the
-    studies of predictions read."""
-    config: ml_collections.ConfigDict
-    class_names: tuple[str, ...]
+    """What is known of networks that were trained elsewhere, in the place of a run.
 
-    @property
-    def dataset(self) -> "Elsewhere":
-        """Itself, which has `class_names`."""
-        return self
+    Args:
+        config: the fields that the studies of predictions read.
+        dataset: has class names, and no splits.
+    """
+    config: ml_collections.ConfigDict
+    dataset: Dataset
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,5 +57,6 @@ def against_alpha(results: Sequence[records.Record]) -> Any:
                 for alpha, record in zip(alphas, series):
                     axis.scatter([alpha] * record.n, record.values, s=16, color=colour, zorder=3)
             axis.set(title=title, xlabel="label smoothing α")
-            axis.legend()
+            if lines:
+                axis.legend()
         return figure
