@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from ls_jax.modes import analyze
+from ls_jax.modes import networks
 from ls_jax.studies.common import records
 from tests.test_imports import ORDER
 
@@ -69,8 +69,8 @@ def test_export_from_pytorch(tmp_path, monkeypatch):
     loader = [(torch.randn(20, 4, 4), torch.randint(0, 3, (20,))) for _ in range(4)]
     monkeypatch.chdir(tmp_path)
     exec(snippet, {"torch": torch, "np": np, "backbone": backbone, "head": head, "loader": loader,
-                   "names": ["cat", "dog", "hen"]})
-    analyze.run(tmp_path / "predictions.npz", tmp_path / "out")
+                   "names": ["cat", "dog", "hen"], "alpha": 0.1, "seed": 3})
+    networks.run("predictions/*.npz", tmp_path / "out")
     accuracy, = records.select(records.read(tmp_path / "out"), study="accuracy", quantity="accuracy")
     with torch.no_grad():
         right = torch.cat([head(backbone(x)).argmax(-1) == y for x, y in loader])

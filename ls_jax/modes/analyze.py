@@ -98,10 +98,10 @@ def check(arrays: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("logits", "labels"):
         if name not in arrays:
             raise UserError(f"the file holds no array {name!r}, only {', '.join(map(repr, arrays)) or 'nothing'}")
-    for name in arrays.keys() - KNOWN.keys():
-        hint = did_you_mean(name, KNOWN.keys() - arrays.keys())
+    for name in sorted(arrays.keys() - KNOWN.keys()):  # only names that are ours exactly are read
+        hint = did_you_mean(name, KNOWN.keys() - arrays.keys()) if np.ndim(arrays[name]) else ""
         if hint:
-            raise UserError(f"the file holds an array {name!r}, which is unknown{hint}")
+            print(f"the array {name!r} is not read{hint}", file=sys.stderr, flush=True)
     arrays = {name: arrays[name] for name in KNOWN if name in arrays}
     if not {"features", "kernel"} <= arrays.keys():
         arrays = {name: array for name, array in arrays.items() if name not in ("features", "kernel", "bias")}

@@ -114,12 +114,19 @@ PROBABILITIES = np.exp(network()["logits"]) / np.exp(network()["logits"]).sum(ax
     (lambda a: {**a, "features": 2 * a["features"]}, r"logits\[0\] differs from features @ kernel \+ bias by"),
     (lambda a: without(a, "bias"), r"logits\[0\] differs from features @ kernel"),
     (lambda a: without(a, "labels"), "holds no array 'labels', only 'logits', 'features'"),
-    (lambda a: {**without(a, "features"), "feature": a["features"]}, "'feature', .*did you mean 'features'"),
     (lambda a: {**a, "class_names": np.asarray(["a"])}, r"class_names has shape \(1,\), but \(5,\) goes"),
 ])
 def test_each_mistake_has_its_line(change, message):
     with pytest.raises(UserError, match=message):
         analyze.check(change(network()))
+
+
+def test_an_array_of_a_similar_name_is_told_and_not_read(capsys):
+    """So is a scalar, such as the network's alpha, but in silence."""
+    arrays = network()
+    arrays["feature"], arrays["alpha"], arrays["index_"] = arrays.pop("features"), np.array(0.1), np.array(3)
+    assert "features" not in analyze.check(arrays)
+    assert capsys.readouterr().err == "the array 'feature' is not read (did you mean 'features'?)\n"
 
 
 def test_bad_numbers_are_found_in_any_block(monkeypatch):

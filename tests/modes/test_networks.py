@@ -166,7 +166,8 @@ def test_names_of_arms_and_seeds_that_are_unknown(capsys):
              for name, alpha in (("plain", 0.0), ("smoothed", 0.1))}
     assert [(row["alpha"], row["arm"], row["terms"]) for row in of(named).rows[::3]] == [
         (0.0, "plain", []), (0.1, "smoothed", ["label_smoothing"])]
-    assert "have no seeds" in of(named).notes[0] and len(of(named).notes) == 1 and of(named).partners == [0, 1, 2, 0, 1, 2]
+    assert "have no seeds" in of(named).notes[0] and len(of(named).notes) == 1
+    assert of(named).partners == [0, 1, 2, 0, 1, 2]
 
 
 def test_validation_fits_the_temperature_that_test_reports():
