@@ -1,7 +1,9 @@
 """Declared config fields: a default, a meaning and a check, written beside the model or data source that reads them."""
 import copy
 import dataclasses
+import math
 import numbers
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +11,8 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from ls_jax.errors import InvalidField, did_you_mean
+
+FLOAT32_MAX = 3.4028234663852886e38
 
 
 class Check(NamedTuple):
@@ -54,26 +58,45 @@ class Field:
 
 
 def whole(low: int) -> Check:
-    """A whole number of at least `low`."""
+    """A whole number of at least `low` that int32 holds."""
     def holds(value: Any) -> bool:
-        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= low
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= int(value) < 2**31
 
-    return Check(holds, f"be a whole number of at least {low}")
+    return Check(holds, f"be a whole number of at least {low}, below 2^31")
 
 
 def between(low: float, high: float) -> Check:
-    """A number from `low`, included, to `high`, excluded."""
-    return Check(lambda value: not isinstance(value, bool) and low <= value < high, f"lie in [{low:g}, {high:g})")
+    """A number from `low`, included, to `high`, excluded, as float32 has it."""
+    return Check(lambda value: low <= _float32(value) < high, f"lie in [{low:g}, {high:g})")
+
+
+def inside(low: float, high: float) -> Check:
+    """A number between `low` and `high`, both excluded, as float32 has it."""
+    return Check(lambda value: low < _float32(value) < high, f"be above {low:g} and below {high:g}")
 
 
 def above(low: float) -> Check:
-    """A number above `low`."""
-    return Check(lambda value: not isinstance(value, bool) and low < value < float("inf"), f"be above {low:g}")
+    """A finite number above `low`, as float32 has it."""
+    return Check(lambda value: low < _float32(value) < math.inf, f"be above {low:g}")
+
+
+def at_least(low: float) -> Check:
+    """A finite number of at least `low`, as float32 has it."""
+    return Check(lambda value: low <= _float32(value) < math.inf, f"be at least {low:g}")
 
 
 def share() -> Check:
-    """A number above 0 and at most 1."""
-    return Check(lambda value: not isinstance(value, bool) and 0 < value <= 1, "be above 0 and at most 1")
+    """A number above 0 and at most 1, as float32 has it."""
+    return Check(lambda value: 0 < _float32(value) <= 1, "be above 0 and at most 1")
+
+
+def _float32(value):
+    """A number as a step computes with it; NaN, which is in no range, for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
+        return math.nan
+    if abs(value) > FLOAT32_MAX:
+        return math.copysign(math.inf, value)
+    return struct.unpack("f", struct.pack("f", value))[0]
 
 
 def boolean() -> Check:
@@ -92,6 +115,11 @@ def several(each: Check, count: int | None = None) -> Check:
         return isinstance(value, tuple | list) and count in (None, len(value)) and all(map(each.holds, value))
 
     return Check(holds, f"be a tuple{'' if count is None else f' of {count}'}, each of which must {each.must}")
+
+
+def each_of(check: Check) -> Check:
+    """A section whose values all hold `check`."""
+    return Check(lambda values: all(map(check.holds, values.values())), f"have values that each {check.must}")
 
 
 def optional(check: Check) -> Check:

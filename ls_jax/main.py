@@ -33,7 +33,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 
-from ls_jax import signals
+from ls_jax import signals, terminal
 
 if __name__ == "__main__":
     signals.install()  # before the slow imports
@@ -271,9 +271,11 @@ def _check_config(argv):
 
 
 def _decide(status):
-    """Flush stdout, and let the process end with `status` whatever comes. If flushing fails, Python reports it."""
+    """Flush stdout, and let the process end with `status` whatever comes."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
+        if terminal.complaint():
+            print(f"ls_jax: {terminal.complaint()}", file=sys.stderr)
         if not (_PROCESSES.value or _DISTRIBUTED.value):  # several processes may have to wait for each other
             signals.decide(status)
 
@@ -285,6 +287,7 @@ def _complain(error):
 
 def start(work: Callable[..., None] | None = None) -> None:
     """Run the command with the process's arguments; see `main`."""
+    terminal.prepare()
     started = sys.modules["__main__"]  # absl's --help shows its docstring and flags
     if work is None and {"--help", "-help", "--helpfull"} & {*sys.argv}:
         started.__doc__ = _help()

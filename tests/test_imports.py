@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Each may import those that come after it.
 ORDER = ("__main__", "main", "ls_jax", "modes", "config", "report", "studies", "training", "models", "data", "workdir",
          "devices",
-         "losses", "checked", "cache", "signals", "fields", "paper", "errors", "version")
+         "losses", "checked", "cache", "signals", "terminal", "ranges", "fields", "paper", "errors", "version")
 
 # A study's modules of these names may import what ORDER lets them; `measure` and all others are mathematics over
 # arrays.
@@ -22,6 +22,7 @@ OF_A_RUN = {"studied", "held_out", "markup", "explorer", "fields", "collect", "r
             "plots", "section"}
 MATHEMATICS = {"numpy", "scipy", "jaxtyping"}
 BESIDE = {"ls_jax.studies.translation.bleu": {"sacrebleu"},  # inside a function
+          "ls_jax.studies.common.blas": {"threadpoolctl"},
           "ls_jax.studies.translation.measure": {"ls_jax.studies.calibration.binning"}}
 DRAWN = {"ls_jax.studies.common.plots", "ls_jax.studies.common.tables"}  # and what they need is slow to import
 

@@ -195,6 +195,8 @@ def _present(this, records, workdir):
         return
     from ls_jax import report as reports  # imports matplotlib, which training does not need
     from ls_jax.report import answer as answers
+    with progress.Stages() as stages:
+        page = reports.write(workdir, this.dataset, say=stages.say)
     for split in this.dataset.splits:
         if split != "train" and (summary := registry.summary(records, split)):
             print(f"{summary}\n")
@@ -206,8 +208,6 @@ def _present(this, records, workdir):
     if answer.sentences:  # else one line says that nothing can be decided
         for line in registry.lines(records, paper.key(configs.plain(this.config))):
             print(f"claim: {line}")
-    with progress.Stages() as stages:
-        page = reports.write(workdir, this.dataset, say=stages.say)
     print(f"report: {page}")
     print("\n" + "\n".join(answer.lines()))
 

@@ -103,7 +103,13 @@ def setup(config: ml_collections.ConfigDict, dataset: Dataset, devices: list[jax
         step = build_step(config, len(dataset.class_names), split.image_shape, mesh.reduction_axis(device_mesh))
     except (TypeError, ValueError) as error:  # the model has no such field, or cannot take such inputs
         raise UserError(f"config.model cannot be built on {dataset.name}: {error}") from error
-    return Run(config, dataset, layout, hyper, step, Evaluator(step, layout, split.rows(config.evaluate.batch_size)))
+    if optim.named_layers(config.optimizer):
+        layers = jax.eval_shape(step.init, sweep.take(hyper, 0)).params
+        optim.check_layers(config.optimizer, list(layers), config.model.name)
+    held_out = [len(split) for name, split in dataset.splits.items() if name != "train"]
+    largest = max([min(config.evaluate.train_examples, len(split)), *held_out])  # a larger batch would be padding
+    return Run(config, dataset, layout, hyper, step,
+               Evaluator(step, layout, min(split.rows(config.evaluate.batch_size), largest)))
 
 
 def strategy(config: ml_collections.ConfigDict, platform: str) -> str:

@@ -4,7 +4,7 @@ Weight decay is L2 regularisation, λ/2 ||w||² in the loss, as in the paper's s
 clipping and momentum. The learning rate of a step is `hyper["learning_rate"]` times the schedule's factor.
 """
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ls_jax.errors import UserError, did_you_mean
 from ls_jax.losses import Scalar
 from ls_jax.training.state import Hyper
 
@@ -103,6 +104,30 @@ def transform(config: ml_collections.ConfigDict, hyper: Hyper, step: Int[Array, 
     if settings.momentum_form == "muon":
         chain.append(optax.masked(optax.stateless(_rescaling), filters))
     return optax.chain(*chain)
+
+
+def check_layers(settings: ml_collections.ConfigDict, layers: Sequence[str], model: str) -> None:
+    """Refuse a layer's name that the network has not.
+
+    Args:
+        settings: `config.optimizer`.
+        layers: the network's.
+        model: its name, for the message.
+
+    Raises:
+        UserError: a rate, a share or the decay of an unknown layer.
+    """
+    for field, name in named_layers(settings):
+        if name not in layers:
+            raise UserError(f"config.optimizer.{field} names the layer {name!r}{did_you_mean(name, layers)}; "
+                            f"{model} has {', '.join(layers)}")
+
+
+def named_layers(settings: ml_collections.ConfigDict) -> list[tuple[str, str]]:
+    """(field, layer) for every layer that the settings treat differently."""
+    named = {"layer_rates": [name for name, rate in settings.layer_rates.items() if rate != 1],
+             "layer_shares": settings.layer_shares, "decay_layers": settings.decay_layers}
+    return [(field, name) for field, names in named.items() for name in names]
 
 
 def _early(step, share, config):
