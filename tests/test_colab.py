@@ -17,6 +17,7 @@ SHORTER = {  # what the test replaces in a notebook: longer training, more seeds
     "02_calibration": {"= 400, 0, ()": "= 50, 0, ()"},
     "03_distillation": {'= 500, 0, (), "vmap"': '= 50, 0, (), "vmap"'},
     "04_information_and_collapse": {"= 2000, 0, ()": "= 500, 0, ()"},
+    "08_rivals": {'= 600, 100, (), "vmap"': '= 50, 50, (), "vmap"', "seed = (0, 1, 2)": "seed = (0, 1)"},
     "07_your_own_loop": {"STEPS, BATCH = 1500": "STEPS, BATCH = 200"},
     "05_translation": {"test=200": "test=50", "seed=(0, 1, 2)": "seed=(0,)", "= 300, 512, ()": "= 30, 512, ()",
                        "(0.5, 0.8, 1.0, 1.2, 1.5, 2.0)": "(0.5, 1.0)"},
