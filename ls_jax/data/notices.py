@@ -1,7 +1,7 @@
 """What about a data set its user may not have meant: classes without examples, labels that count from 1."""
 import numpy as np
 
-from ls_jax.data.dataset import Dataset
+from ls_jax.data.dataset import Dataset, Split
 from ls_jax.errors import UserError
 
 NAMED = 5  # number of classes that a line names
@@ -20,8 +20,9 @@ def check(dataset: Dataset) -> None:
 
 
 def notices(dataset: Dataset) -> list[str]:
-    """A line for each oddity of a data set of pictures; [] for text."""
-    if dataset.text is not None:
+    """A line for each oddity of a data set of pictures in memory; [] for text, and for streamed pictures, whose labels
+    are known only when all are read."""
+    if not isinstance(dataset.splits["train"], Split):
         return []
     classes = len(dataset.class_names)
     counts = {name: np.bincount(split.labels, minlength=classes) for name, split in dataset.splits.items()}

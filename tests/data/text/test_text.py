@@ -147,7 +147,11 @@ def test_bad_files_are_told_in_one_line(folder, tmp_path):
     told("val.de.gz cannot be read", folder)
     write(folder, "train", ["", ""], ["", ""])
     (folder / "val.en").unlink()
-    told(r"does not fit the training text of 4 sentences, as SentencePiece says: .*empty", folder)
+    told("train.en is empty", folder)
+    (folder / "train.en").write_bytes(b"one\rtwo\rthree")
+    told("train.en: its lines end in CR alone, as on the first Macs: convert the file", folder)
+    write(folder, "train", ["one", ""], ["", "zwei"])
+    told("none of the 2 pairs of train can be used|does not fit the training text", folder)
 
 
 def test_a_split_of_which_nothing_can_be_used_is_told_with_the_reason(folder, capsys):

@@ -40,7 +40,7 @@ def test_only_training_labels_are_made_wrong(tiny):
         np.testing.assert_array_equal(noisy.splits[split].labels, right.splits[split].labels)
     np.testing.assert_array_equal(noisy.splits["train"].images, right.splits["train"].images)
     tiny.data.label_noise = 1.0
-    with pytest.raises(UserError, match=r"label_noise=1.0 must lie in \[0, 1\)"):
+    with pytest.raises(UserError, match=r"label_noise=1.0 must be None, or lie in \[0, 1\)"):
         configs.validate(tiny)
 
 
