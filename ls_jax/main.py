@@ -115,7 +115,7 @@ def _work(workdir):
     if _MODE.value == "report":
         experiment.report([pathlib.Path(part) for part in _WORKDIR.value.split(",")])
     elif _MODE.value == "analyze":
-        if _PREDICTIONS.value is None:
+        if not _PREDICTIONS.value:
             raise UserError("--predictions=FILE.npz is missing: a file with the arrays logits and labels")
         _analyze(workdir)
     elif _MODE.value == "translate":
@@ -168,7 +168,7 @@ def _let_go():
 
 
 def _workdir():
-    if _WORKDIR.value is None:
+    if not _WORKDIR.value:
         raise UserError("--workdir=DIR is missing: the run's directory, e.g. --workdir=runs/digits")
     if "://" in _WORKDIR.value:
         raise UserError(f"--workdir={_WORKDIR.value} is no directory: mount the bucket (gcsfuse) or a shared disk on "

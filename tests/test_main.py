@@ -119,6 +119,8 @@ def test_every_optional_field_takes_none(monkeypatch):
 def test_what_is_missing_is_asked_for(command, tmp_path, unchecked):
     assert "--config=configs/NAME.py is missing" in command()[2]
     assert "--workdir=DIR is missing" in command(DIGITS, workdir=None)[2]
+    assert "--workdir=DIR is missing" in command(DIGITS, "--workdir=", workdir=None)[2]  # "" would be this directory
+    assert "--predictions=FILE.npz is missing" in command("--mode=analyze", "--predictions=")[2]
     assert "config file nowhere.py does not exist" in command("--config=nowhere.py")[2]
     assert "this config has no variant 'shrot'" in command(f"--config={ROOT}/configs/mnist_mlp.py:shrot")[2]
     assert "holds no results.json to report" in command("--mode=report")[2]
