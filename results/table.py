@@ -251,6 +251,7 @@ def chosen(folder: str) -> dict[str, str]:
         "against smoothing": rival_tables.against_smoothing(results, "nll")}.items()}
 
 
+@functools.cache
 def contents() -> dict[str, str]:
     """The tables by the names of their marks."""
     return {
