@@ -9,7 +9,7 @@ import pytest
 import ls_jax
 from ls_jax import config as configs
 from ls_jax.errors import UserError
-from ls_jax.modes import experiment, networks
+from ls_jax.modes import experiment, given, networks
 from ls_jax.report import answer
 from ls_jax.studies import registry
 from ls_jax.studies.common import records
@@ -81,7 +81,7 @@ def test_they_get_what_a_run_gets(run, tmp_path, capsys):
 def gathered(pattern, table, folder):
     scratch = folder / f"scratch-{len(list(folder.iterdir()))}"
     scratch.mkdir()
-    return networks.gather(list(networks.of_files(pattern, table, scratch)))
+    return given.gather(list(given.of_files(pattern, table, scratch)))
 
 
 def test_a_table_says_what_files_do_not(run, tmp_path):
@@ -159,14 +159,16 @@ def test_names_of_arms_and_seeds_that_are_unknown(capsys):
     assert not found.answer.sentences
     apart = {alpha: [{**each, "seed": np.array(seed + 10 * (alpha > 0))} for seed, each in enumerate(of)]
              for alpha, of in several().items()}
-    of = lambda given: networks.gather(list(networks.of_arrays(given)))
+    of = lambda several: given.gather(list(given.of_arrays(several)))
     assert "share no seeds, so they are paired by their order" in of(apart).notes[0]
     assert of(apart).rows == of(several()).rows and of(apart).partners == of(several()).partners == [0, 1, 2, 0, 1, 2]
+    mixed = {0.0: [{**network(0.0, 0), "seed": np.array(1)}, network(0.0, 1)], 0.1: several()[0.1][:2]}
+    assert [row["seed"] for row in of(mixed).rows] == [0, 1, 0, 1] and "some have none" in of(mixed).notes[0]
     named = {name: [{**each, "alpha": np.array(alpha)} for each in several()[alpha]]
              for name, alpha in (("plain", 0.0), ("smoothed", 0.1))}
     assert [(row["alpha"], row["arm"], row["terms"]) for row in of(named).rows[::3]] == [
         (0.0, "plain", []), (0.1, "smoothed", ["label_smoothing"])]
-    assert "have no seeds" in of(named).notes[0] and len(of(named).notes) == 1
+    assert "have no seeds, or some" in of(named).notes[0] and len(of(named).notes) == 1
     assert of(named).partners == [0, 1, 2, 0, 1, 2]
 
 
