@@ -8,6 +8,9 @@ the step that a script of a few lines would have, without any of that; PyTorch r
 channels_last. Neither reads data. A ratio above 1 means that ls_jax is faster. --members also times a sweep of so many,
 per member and relative to a solo step, for each strategy of `config.members`. Without PyTorch it is left out.
 
+All run on the device that JAX uses. On a GPU a call of ls_jax takes as many steps as a run's does, the others as many
+without waiting in between, and products have 10-bit mantissas (TF32) in both libraries.
+
 What bounds the MLP (two cores of an AMD EPYC): its products alone take 8 ms at the speed of either library, of the 12
 to 13 of a step.
 """
@@ -46,21 +49,26 @@ NETWORKS = {
     "mlp": ("mlp", {}, (28, 28, 1)),
     "alexnet": ("alexnet", {}, (24, 24, 3)),
     "resnet": ("resnet", dict(style="he", widths=(16, 32, 64), blocks=9), (32, 32, 3)),
+    "resnet20": ("resnet", dict(style="he", widths=(16, 32, 64), blocks=3), (32, 32, 3)),
     "resnet-t2t": ("resnet", dict(style="tensor2tensor", widths=(32, 64, 128), blocks=9), (32, 32, 3)),
+    "fastnet": ("fastnet", {}, (32, 32, 3)),
 }
-# seconds: shorter ones see a small network's first steps after the pause, a fifth slower than those of a run
-TURN = 1.0
+ON_CPU = jax.default_backend() == "cpu"
+# seconds: on a CPU shorter ones see a small network's first steps after the pause, a fifth slower than those of a run
+TURN = 1.0 if ON_CPU else 0.4
+PAUSE = 0.3 if ON_CPU else 0.0
+TOLERANCE = 2e-3 if ON_CPU else 5e-2  # of the loss
 LEARNING_RATE, MOMENTUM, DECAY, SMOOTHING, CLASSES = 0.01, 0.9, 1e-4, 0.1, 10
 
 
 class Ours:
-    """The sweep's own training step on one batch, again and again."""
+    """The sweep's own training steps on one batch, again and again. `steps` is how many a call takes."""
 
     def __init__(self, name, fields, images, labels, members=1, strategy="unroll"):
         config = configs.default()
         config.batch_size = len(labels)
         config.model = dict(name=name, **fields)
-        config.members = strategy
+        config.members, self.steps = strategy, loop.steps_per_call(config)
         config.sweep.update(alpha=(SMOOTHING,), seed=tuple(range(members)), learning_rate=(LEARNING_RATE,),
                             weight_decay=(DECAY,))
         config.optimizer.update(momentum=MOMENTUM, momentum_form="nesterov", decay_norm=True)
@@ -70,7 +78,7 @@ class Ours:
         self.layout, self.hypers, self.counted = run.layout, run.hypers(), 0.0
         self.program, _ = loop.training_programs(run)
         self.states = over_mesh(run.step.init, run.layout, (mesh.MEMBER,), mesh.MEMBER)(self.hypers)
-        self.ids = loop.place_ids(run.layout, np.tile(np.arange(len(labels), dtype=np.int32), (members, 1, 1)))
+        self.ids = loop.place_ids(run.layout, np.tile(np.arange(len(labels), dtype=np.int32), (members, self.steps, 1)))
         self.arrays = memory.place(split, run.layout.mesh)
 
     def member(self):
@@ -79,11 +87,11 @@ class Ours:
         return state.params, state.stats
 
     def __call__(self):
-        """Take a step; the loss."""
+        """Take the steps of one call; the mean loss."""
         self.states = self.program(self.states, self.hypers, self.ids, self.arrays)
         jax.block_until_ready(self.states)
         total, self.counted = self.counted, float(jax.device_get(self.states[0].sums.loss)[0])
-        return (self.counted - total) / self.ids[0].shape[-1]
+        return (self.counted - total) / self.ids[0][0].size
 
 
 def plain_step(name, fields, shape, weights, images, labels):
@@ -110,7 +118,7 @@ def plain_step(name, fields, shape, weights, images, labels):
 
     def take():
         state[0], loss = program(*state[0])
-        return float(jax.block_until_ready((loss, state[0]))[0])
+        return loss
 
     return take
 
@@ -118,20 +126,30 @@ def plain_step(name, fields, shape, weights, images, labels):
 def torch_step(name, fields, shape, weights, images, labels):
     """A closure that takes one eager PyTorch step from the ported weights and returns the loss."""
     twin = torch_models.port(torch_models.MODELS[name](CLASSES, shape, **fields), *weights)
-    twin = twin.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(twin.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True,
-                                weight_decay=DECAY)
-    images = torch.tensor(images / np.float32(255)).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    labels = torch.tensor(labels).long()
+    device = "cpu" if ON_CPU else "cuda"
+    twin = twin.to(device, memory_format=torch.channels_last).train()
+    trained = [each for each in twin.parameters() if each.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
+    images = torch.tensor(images / np.float32(255)).permute(0, 3, 1, 2)
+    images = images.to(device, memory_format=torch.channels_last)
+    labels = torch.tensor(labels).long().to(device)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
         loss = torch.nn.functional.cross_entropy(twin(images)[0], labels, label_smoothing=SMOOTHING)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     return step
+
+
+def repeated(step, steps):
+    """A closure that takes so many steps before it waits for them, and returns their mean loss."""
+    def take():
+        return statistics.fmean(float(loss) for loss in [step() for _ in range(steps)])
+
+    return take
 
 
 def interleaved(steps: dict, repetitions: int) -> dict[str, list[float]]:
@@ -142,12 +160,12 @@ def interleaved(steps: dict, repetitions: int) -> dict[str, list[float]]:
     five or more, until TURN is over.
     """
     losses = {name: [step(), step()][1] for name, step in steps.items()}
-    if max(losses.values()) - min(losses.values()) > 2e-3:
+    if max(losses.values()) - min(losses.values()) > TOLERANCE:
         raise SystemExit(f"the losses after two steps disagree: {losses}")
     seconds = {name: [] for name in steps}
     for repetition in range(repetitions):
         for name, step in list(steps.items())[::1 if repetition % 2 else -1]:
-            time.sleep(0.3)
+            time.sleep(PAUSE)
             step()
             start, taken = time.perf_counter(), 0
             while taken < 5 or time.perf_counter() - start < TURN:
@@ -165,7 +183,7 @@ def main():
     parser.add_argument("--members", type=int, default=0, help="also time a sweep of this many members")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
     flags = parser.parse_args()
-    if "," in flags.models:  # a process each, since XLA's flags are the process's
+    if "," in flags.models and ON_CPU:  # a process each, since XLA's flags are the process's
         for network in flags.models.split(","):
             subprocess.run([sys.executable, *sys.argv, f"--models={network}"], check=True)
         return
@@ -179,19 +197,22 @@ def main():
         labels = rng.integers(0, CLASSES, flags.batch).astype(np.int32)
         steps = {"ls_jax": Ours(name, fields, images, labels)}
         start = name, fields, shape, steps["ls_jax"].member(), images, labels
-        steps["plain JAX"] = plain_step(*start)
+        per_call = steps["ls_jax"].steps
+        steps["plain JAX"] = repeated(plain_step(*start), per_call)
         if torch:
             torch.set_num_threads(flags.threads)
-            steps["PyTorch"] = torch_step(*start)
-        seconds = interleaved(steps, flags.repetitions)
+            torch.set_float32_matmul_precision("highest" if ON_CPU else "high")
+            steps["PyTorch"] = repeated(torch_step(*start), per_call)
+        seconds = {key: [each / per_call for each in values]
+                   for key, values in interleaved(steps, flags.repetitions).items()}
         middle = {key: statistics.median(values) for key, values in seconds.items()}
-        cells = [f"{key} {1e3 * middle[key]:8.1f} ({1e3 * min(values):7.1f})" for key, values in seconds.items()]
+        cells = [f"{key} {1e3 * middle[key]:8.2f} ({1e3 * min(values):7.2f})" for key, values in seconds.items()]
         ratios = [f"{other}/ls_jax {middle[other] / middle['ls_jax']:.2f}" for other in middle if other != "ls_jax"]
         print(f"{network:11s} {'   '.join(cells + ratios)}", flush=True)
         if flags.members:
             sweeps = {strategy: Ours(name, fields, images, labels, flags.members, strategy)
-                      for strategy in (("unroll", "vmap") if name == "mlp"
-                                       or jax.default_backend() != "cpu" else ("unroll",))}
+                      for strategy in (("unroll", "vmap") if ON_CPU and name == "mlp" else
+                                       ("unroll",) if ON_CPU else ("unroll", "vmap", "map"))}
             seconds = interleaved({"solo": Ours(name, fields, images, labels), **sweeps},
                                   max(3, flags.repetitions // 3))
             solo = statistics.median(seconds.pop("solo"))

@@ -21,7 +21,8 @@ import pytest  # noqa: E402
 
 pytest.register_assert_rewrite("tests.builds", "tests.runs")
 
-jax.config.update("jax_platforms", "cpu")
+# TEST_PLATFORM=cuda, with JAX_DEFAULT_MATMUL_PRECISION=highest: tests of models, losses and optimizers on a GPU
+jax.config.update("jax_platforms", os.environ.get("TEST_PLATFORM", "cpu"))
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -24,11 +24,11 @@ SHAPES = {"mnist": ((28, 28, 1), 10), "fashion_mnist": ((28, 28, 1), 10), "cifar
 
 def variants(path):
     known = []
-    for variant in ("", "short", "small_data", "grid", "smoke"):
+    for variant in ("", "short", "small_data", "grid", "fast", "resnet20", "smoke"):
         try:
             known.append((variant, configs.load(path, variant)))
         except UserError:
-            assert variant in ("short", "small_data", "grid")
+            assert variant != "smoke"
     return known
 
 
