@@ -8,11 +8,12 @@ paper does not have: every smoothed teacher at every T, and a control in which a
 recipes are those of configs/cifar10_resnet56.py and configs/cifar10_alexnet.py, but both networks see the ResNet's
 32 × 32 crops: the paper does not state the AlexNet's input in Figure 5.
 
-`:fast` has the network of configs/cifar10_fast.py as its teacher. Its students see pictures without augmentation, so the
-teachers' logits are computed once and a GPU trains all students as one program (`--config.members=vmap`). It has T up
-to 8, smoothed teachers also at T = 2, and the control. `:short` is for two CPU cores, about five hours (estimated, not
-yet run): 24 × 24 crops (as the replication), He et al.'s widths with one block a group, 6 epochs, 3 seeds, fewer α and
-T, and the grid. `:smoke` takes seconds.
+`:fast` has the network of configs/cifar10_fast.py as its teacher. Its students see pictures without augmentation, so
+the teachers' logits are computed once and a GPU trains all students as one program (`--config.members=vmap`). It has T
+up to 8, smoothed teachers also at T = 2, and the control. Not yet run to its end: on an H200 that other runs shared it
+needs more than ten minutes. `:short` is for two CPU cores, about five hours (estimated, not yet run): 24 × 24 crops (as
+the replication), He et al.'s widths with one block a group, 6 epochs, 3 seeds, fewer α and T, and the grid. `:smoke`
+takes seconds.
 """
 import pathlib
 

@@ -29,6 +29,7 @@ def get_config(variant: str = ""):
     if variant != "smoke":
         teacher.steps = configs.epochs(epochs, examples=60_000, batch_size=teacher.batch_size)
         teacher.evaluate.every = teacher.checkpoint.every = 469 * epochs // 5
+        teacher.checkpoint.keep_every = None
         teacher.evaluate.train_examples = 1_000
     config = teacher.copy_and_resolve_references()
     configs.follow(config, teacher)

@@ -28,6 +28,7 @@ def get_config(variant: str = ""):
         if variant != "smoke":
             each.batch_size = 512                    # not stated; the replication's
             each.steps = configs.epochs(epochs, examples=60_000, batch_size=each.batch_size)
+            each.checkpoint.keep_every = None
             each.evaluate.every = each.checkpoint.every = configs.epochs(5, examples=60_000, batch_size=each.batch_size)
     dropout.sweep.alpha, dropout.model.dropout = (0.0,), 0.5
     smoothed.sweep.alpha = (0.1,)

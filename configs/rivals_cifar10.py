@@ -3,7 +3,9 @@
     python -m ls_jax.main --config=configs/rivals_cifar10.py --workdir=runs/rivals_cifar10 --config.data.dir=TFDS_DIR
 
 The network and the recipe are those of cifar10_fast.py, and so are the variants `:short`, `:small_data` and `:smoke`.
-Two strengths of each rival, with 3 seeds. 10,000 training examples are the split "validation".
+Two strengths of each rival, with 3 seeds. 10,000 training examples are the split "validation". The full config took 8.4
+minutes on an H200 that other runs shared (`--config.members=map`): 88.33 ± 0.36 % on the test set for plain
+cross-entropy, no loss known to be better (results/rivals_cifar10).
 """
 import pathlib
 

@@ -274,6 +274,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
     ranges.check(lambda name: get(config, name))
     writers.check(config.log.writers)
     _validate_optimizer(config)
+    every, keep_every = config.checkpoint.every, config.checkpoint.keep_every
+    if every and keep_every and keep_every % every:
+        raise UserError(f"config.checkpoint.keep_every={keep_every} must be a multiple of "
+                        f"config.checkpoint.every={every}: only what is written can be kept")
     if config.data.vocabulary:
         _validate_text(config)
     if config.distill:

@@ -31,11 +31,12 @@ RUNS = {  # folder: (data and network, short, the reported split, Table 2 of the
     "fashion_mnist_mlp": ("Fashion-MNIST, 2 × 1200 units", "Fashion, units", "test", ""),
     "fashion_mnist_alexnet": ("Fashion-MNIST, AlexNet", "Fashion, AlexNet", "test", ""),
     "cifar10_fast": ("CIFAR-10 (JPEG), fast network", "CIFAR-10, fast", "validation", ""),
+    "cifar10_resnet20": ("CIFAR-10 (JPEG), ResNet-20, 20 epochs", "CIFAR-10, ResNet", "validation", ""),
     "cifar10_alexnet_small_data": ("CIFAR-10 (JPEG), AlexNet, 5,000 images", "CIFAR-10, few", "validation", ""),
-    "cifar10_alexnet": ("CIFAR-10 (JPEG), AlexNet, 6 epochs", "CIFAR-10", "validation",
+    "cifar10_alexnet": ("CIFAR-10 (JPEG), AlexNet, 50 epochs", "CIFAR-10", "validation",
                         " → ".join(map(str, ACCURACY["cifar10", "alexnet"].values()))),
 }
-RIVALS = ("rivals_digits", "rivals_fashion")
+RIVALS = ("rivals_digits", "rivals_fashion", "rivals_cifar10")
 WMT = "wmt14_translate/de-en", "transformer"
 TRANSLATION = "multi30k_transformer"
 OTHERS = {  # folder: short

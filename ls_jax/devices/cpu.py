@@ -31,6 +31,7 @@ _JAX_WAS_THERE = "jax" in sys.modules  # imported before this module, so that a 
 QUIET = 2       # seconds until a line says that a test is running
 TIMEOUT = 300   # seconds after which a test has failed
 FAILED = "the test itself failed"
+ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/accel0", "/dev/vfio/0")  # NVIDIA's, AMD's, Google's
 
 
 def be_safe() -> None:
@@ -80,6 +81,8 @@ def choose_flags(fastest: str | None = None) -> None:
 def outcome() -> dict[str, str]:
     """{"XLA_FLAGS": the flags, "patterns": "right", "wrong: NAMES" or "not tested"}."""
     flags = os.environ.get("XLA_FLAGS", "")
+    if not _on_cpu():
+        return {"XLA_FLAGS": flags, "patterns": "not tested"}
     if _started() and (_JAX_WAS_THERE or flags not in _OUTCOMES):  # XLA may have read other flags before
         _warn_if_wrong(_wrong_here())
         wrong = _wrong_here()
@@ -117,9 +120,15 @@ def _started() -> bool:
 
 
 def _on_cpu() -> bool:
-    """Whether JAX will have a CPU backend; only JAX_PLATFORMS can leave it out."""
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    return not platforms or "cpu" in platforms.split(",")
+    """Whether JAX will compute on the CPU: JAX_PLATFORMS names it first, or nothing and there is no accelerator."""
+    first, _, _ = os.environ.get("JAX_PLATFORMS", "").partition(",")
+    return first == "cpu" if first else not _accelerator()
+
+
+def _accelerator() -> bool:
+    """Whether there is a GPU or TPU and a JAX plugin for one. The test would hold it for half a minute, unused."""
+    return (any(pathlib.Path(device).exists() for device in ACCELERATORS)
+            and any(importlib.util.find_spec(module) for module in ("jax_plugins", "libtpu")))
 
 
 @functools.cache

@@ -17,6 +17,7 @@ class AlexNet(nnx.Module):
     """
 
     FIELDS = {}
+    VMAP_MEMBERS = True  # 0.57 of map's time on an H200, a sweep of 6
 
     def __init__(
         self,

@@ -234,3 +234,15 @@ def test_every_entry_computes_right(start):
 def test_a_late_start_is_told_if_it_computes_wrong():
     printed, errors = child("import jax.numpy as jnp; jnp.ones(3) + 1\nimport ls_jax; ls_jax.setup()\n" + PATTERNS)
     assert ("RuntimeWarning" in errors) == (printed != ["True"] * 3) and errors.count("XLA computes wrong") <= 1
+
+
+def test_beside_an_accelerator_nothing_is_tested(clean, monkeypatch, tmp_path):
+    """The device would wait for it."""
+    asked = computing(monkeypatch, lambda flags: True)
+    monkeypatch.setattr(cpu, "ACCELERATORS", (str(tmp_path / "absent"), str(tmp_path)))
+    monkeypatch.setattr(cpu.importlib.util, "find_spec", lambda module: module == "jax_plugins" or None)
+    cpu.choose_flags()
+    assert not asked and cpu.outcome()["patterns"] == "not tested"
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    cpu.choose_flags()
+    assert asked and cpu.outcome()["patterns"] == "right"
