@@ -10,6 +10,7 @@ import importlib.util
 import json
 import pathlib
 import re
+import traceback
 from typing import Any
 
 import ml_collections
@@ -19,7 +20,7 @@ from ls_jax import losses, models, ranges
 from ls_jax.data import sources
 from ls_jax.data.pictures import augment
 from ls_jax.devices.layout import STRATEGIES
-from ls_jax.errors import UserError, did_you_mean
+from ls_jax.errors import UserError, did_you_mean, first_line
 from ls_jax.studies import registry
 from ls_jax.training import optim, students, sweep
 from ls_jax.workdir import writers
@@ -178,15 +179,37 @@ def load(path: str | pathlib.Path, variant: str = "") -> ml_collections.ConfigDi
         UserError: there is no such file, it is no config file, or it has no such variant.
     """
     path = find(path)
-    check_named_once(pathlib.Path(path).read_text(encoding="utf-8"), str(path))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UserError(f"config file {path} is no Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"config file {path} has no function get_config: see the files in configs/")
-    return module.get_config(variant) if variant else module.get_config()
+    try:
+        check_named_once(pathlib.Path(path).read_text(encoding="utf-8"), str(path))
+        spec.loader.exec_module(module)
+        if not callable(getattr(module, "get_config", None)):
+            raise UserError(f"config file {path} has no function get_config: see the files in configs/")
+        config = module.get_config(variant) if variant else module.get_config()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the file does
+        where = f"{path}{_line(error, path)}"
+        raise UserError(f"config file {where}: {type(error).__name__}: {first_line(error):.120}") from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(f"config file {path}: get_config() returns {config!r:.40}; it must return a config, made from "
+                        "ls_jax.config.default() as in configs/digits_mlp.py")
+    if missing := sorted({*default()} - {*config}):
+        raise UserError(f"config file {path}: the config has no {', '.join(missing)}: start from "
+                        "ls_jax.config.default(), as configs/digits_mlp.py does")
+    return config
+
+
+def _line(error, path):
+    """", line 3": where in a config file an exception came from, if it did."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}" if error.lineno else ""
+    lines = [place.lineno for place in traceback.extract_tb(error.__traceback__)
+             if pathlib.Path(place.filename).name == path.name]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def find(path: str | pathlib.Path) -> pathlib.Path:
@@ -220,7 +243,7 @@ def check_named_once(source: str, where: str) -> None:
         UserError: names it.
         SyntaxError: it is no Python.
     """
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(source, where)):
         if isinstance(node, ast.Dict):
             names = collections.Counter(key.value for key in node.keys if isinstance(key, ast.Constant))
             for name in (name for name, times in names.items() if times > 1):
@@ -274,10 +297,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
     ranges.check(lambda name: get(config, name))
     writers.check(config.log.writers)
     _validate_optimizer(config)
-    every, keep_every = config.checkpoint.every, config.checkpoint.keep_every
-    if every and keep_every and keep_every % every:
-        raise UserError(f"config.checkpoint.keep_every={keep_every} must be a multiple of "
-                        f"config.checkpoint.every={every}: only what is written can be kept")
     if config.data.vocabulary:
         _validate_text(config)
     if config.distill:

@@ -1,10 +1,15 @@
 """Errors that end a command with one line instead of a traceback."""
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
 class UserError(Exception):
     """Bad input. The message is one line that names the mistake and the fix."""
+
+
+class CannotWrite(UserError):
+    """A file cannot be written, as on a full disk. Whoever knows what is safe adds it to the message."""
 
 
 class InvalidArray(UserError, ValueError):
@@ -23,9 +28,16 @@ class Interrupted(KeyboardInterrupt):
         self.signal = signal
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its type if the message is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def described(error: Exception) -> str:
+    """An exception that no message foresees, in a line: "KeyError: 'n', tables.py line 42"."""
+    places = traceback.extract_tb(error.__traceback__)
+    place = next((place for place in reversed(places) if "ls_jax" in place.filename), places[-1])
+    return f"{type(error).__name__}: {first_line(error)}, {place.filename.rpartition('/')[2]} line {place.lineno}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -54,7 +54,13 @@ class Field:
         except (TypeError, ValueError):  # a value of another type
             good = False
         if not good:
-            raise InvalidField(f"{name}={value!r} must {self.check.must}{did_you_mean(str(value), self.check.choices)}")
+            raise InvalidField(f"{name}={shown(value)} must {self.check.must}"
+                               f"{did_you_mean(str(value), self.check.choices)}")
+
+
+def shown(value: Any) -> str:
+    """A field's value in a message, which is one line; a section of a config has many."""
+    return repr(value.to_dict() if hasattr(value, "to_dict") else value)
 
 
 def whole(low: int) -> Check:

@@ -19,6 +19,7 @@ from ls_jax.fields import (
     optional,
     several,
     share,
+    shown,
     whole,
 )
 
@@ -77,4 +78,4 @@ def check(value_of: Callable[[str], Any]) -> None:
         except (TypeError, ValueError, AttributeError):  # a value of another type
             good = False
         if not good:
-            raise UserError(f"config.{name}={value!r} must {due.must}")
+            raise UserError(f"config.{name}={shown(value)} must {due.must}")

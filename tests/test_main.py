@@ -86,6 +86,7 @@ def test_runs_and_prints_the_table(command):
                                              "most 1"),
     (["--config.mesh.member=3"], "mesh.member=3 does not divide the sweep's 2 members"),
     (["--config.mesh.member=2", "--config.mesh.data=8"], "needs 16 devices, and there are 8"),
+    (["--config.mesh.member=16"], "mesh.member=16 x mesh.data=1 needs 16 devices, and there are 8"),
     (["--config.data.name=digit"], "data.name='digit' is no data set that TFDS knows (did you mean 'digits'?)"),
     (["--config.data.name=npz:/nowhere.npz"], "/nowhere.npz"),
     (["--config.evaluate.split=validation"], "config.evaluate.split='validation': digits has the splits train, test"),
@@ -141,7 +142,7 @@ def test_configs_are_found_from_anywhere(command, tmp_path, monkeypatch):
 def test_an_unwritable_workdir_is_named(command, tmp_path):
     (tmp_path / "file").write_text("")
     status, _, err = command(DIGITS, workdir=tmp_path / "file" / "run")
-    assert status == 2 and "cannot be written to" in err
+    assert status == 2 and "is a file or lies in one: name a directory" in err
 
 
 def test_a_users_own_arrays(command, tmp_path):
@@ -180,3 +181,23 @@ def test_help_shows_every_mode_with_an_example_and_every_config():
         assert re.search(rf"^{mode} .*\n +ls_jax .*--workdir=", done.stdout, re.MULTILINE) or mode == "compile"
     assert all(re.search(rf"^{path.stem} +\S", done.stdout, re.MULTILINE) for path in configs.shipped())
     assert max(map(len, done.stdout.splitlines())) <= 125 and "--workdir" in done.stdout
+
+
+@pytest.mark.parametrize("text, due", [
+    ("raise RuntimeError('boom')", "mine.py, line 1: RuntimeError: boom"),
+    ("def get_config():\n    raise RuntimeError('boom')", "mine.py, line 2: RuntimeError: boom"),
+    ("def get_config(:", "mine.py, line 1: SyntaxError"),
+    ("import sys\nsys.exit(3)", "mine.py, line 2: SystemExit: 3"),
+    ("import nothing_here", "mine.py, line 1: ModuleNotFoundError: No module named 'nothing_here'"),
+    ("def get_config(): return get_config()", "mine.py, line 1: RecursionError"),
+    ("def get_config(): return 3", "get_config() returns 3; it must return a config"),
+    ("get_config = 3", "mine.py has no function get_config"),
+    ("import ml_collections as m\ndef get_config(): return m.ConfigDict({'steps': 3})",
+     "the config has no batch_norm, batch_size"),
+    ("from ls_jax import config\ndef get_config():\n    c = config.default()\n    c.stepz = 3", "mine.py, line 4: "),
+    ("\0", "null bytes"),
+])
+def test_a_config_file_that_is_none_or_raises(command, tmp_path, text, due):
+    (tmp_path / "mine.py").write_text(text)
+    status, _, err = command(f"--config={tmp_path}/mine.py")
+    assert status == 2 and due in err and err.count("\n") == 1, err

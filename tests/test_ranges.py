@@ -44,10 +44,3 @@ def test_numbers_are_checked_as_float32_has_them(name, value):
     values = {each: configs.get(configs.default(), each) for each in ranges.RANGES}
     with pytest.raises(UserError, match=f"config.{name}="):
         ranges.check({**values, name: value}.__getitem__)
-
-
-def test_checkpoints_that_are_never_written_cannot_be_kept():
-    config = configs.default()
-    config.checkpoint.update(every=10, keep_every=15)
-    with pytest.raises(UserError, match="keep_every=15 must be a multiple of config.checkpoint.every=10"):
-        configs.validate(config)

@@ -42,7 +42,7 @@ def make(member: int | None, data: int | None, members: int, batch_size: int,
     if member is None:
         member = math.gcd(members, len(devices) // data if data else len(devices))
     if data is None:
-        data = len(devices) // member
+        data = max(1, len(devices) // member)
         while batch_size % data:
             data -= 1
     wanted = member * data

@@ -12,7 +12,7 @@ from ls_jax import config as configs
 from ls_jax import data, losses, models, paper
 from ls_jax.data import Pictures, TextSplit, memory, notices
 from ls_jax.devices import mesh as meshes
-from ls_jax.errors import InvalidArray, UserError
+from ls_jax.errors import InvalidArray, UserError, described
 from ls_jax.studies import registry
 from ls_jax.studies.common import course, tables
 from ls_jax.studies.common import records as study_records
@@ -78,9 +78,22 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def report(workdirs: list[pathlib.Path]) -> None:
-    """Write the report again from the files of the workdirs; for several workdirs, one report about all."""
+    """Write the report again from the files of the workdirs; for several workdirs, one report about all.
+
+    Raises:
+        UserError: a file is missing, damaged, or does not fit the others, as one that was changed by hand.
+    """
     from ls_jax import report as reports
     from ls_jax.report import answer as answers
+    try:
+        _write(workdirs, reports, answers)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{', '.join(map(str, workdirs))}: the files do not fit each other ({described(error)}): "
+                        "restore those that were changed, or write them anew with --mode=study or --mode=analyze"
+                        ) from error
+
+
+def _write(workdirs, reports, answers):
     print(f"report: {reports.write(workdirs[0] if len(workdirs) == 1 else workdirs)}")
     for workdir in workdirs:
         name = f"{workdir}: " if len(workdirs) > 1 else ""
@@ -94,6 +107,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> loop.Ru
         UserError: something is wrong with one of them.
     """
     configs.validate(config)
+    _check_kept(config)
     _check_workdir(config, workdir)
     dataset = data.load(config.data, workdir)
     if meshes.is_primary():
@@ -142,6 +156,13 @@ def _recorded(this, workdir):
                              data=text and text.describe())
 
 
+def _check_kept(config):
+    every, keep_every = config.checkpoint.every, config.checkpoint.keep_every
+    if every and keep_every and keep_every % every:
+        raise UserError(f"config.checkpoint.keep_every={keep_every} must be a multiple of "
+                        f"config.checkpoint.every={every}: only what is written can be kept")
+
+
 def _check_workdir(config, workdir):
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -149,7 +170,7 @@ def _check_workdir(config, workdir):
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
+        raise files.unwritable(workdir, error) from error
     if (workdir / "analysis.json").exists():
         raise UserError(f"{workdir} holds the analysis of a file: choose another --workdir for the experiment")
     held = workdir / "config.json"
@@ -163,7 +184,9 @@ def _check_workdir(config, workdir):
 def _study(this, states, workdir, taken):
     """Predict and study the states after `taken` steps; writes predictions/ and results.json. Returns the records."""
     primary = meshes.is_primary()
-    with replace.replacing_together(workdir, replace.RESULTS, primary) as new, progress.Stages(primary) as stages:
+    trained = f"The training is safe up to step {taken}: the same command goes on from there"
+    with (files.safe(trained), replace.replacing_together(workdir, replace.RESULTS, primary) as new,
+          progress.Stages(primary) as stages):
         diverged = _diverged(this, states)
         left_out = frozenset(record.extra["member"] for record in diverged)
         members = [{**row, "terms": list(losses.active(row))} for row in this.rows]
@@ -195,7 +218,8 @@ def _present(this, records, workdir):
         return
     from ls_jax import report as reports  # imports matplotlib, which training does not need
     from ls_jax.report import answer as answers
-    with progress.Stages() as stages:
+    measured = f"Predictions and results.json are safe: --mode=report --workdir={workdir} writes the report"
+    with files.safe(measured), progress.Stages() as stages:
         page = reports.write(workdir, this.dataset, say=stages.say)
     for split in this.dataset.splits:
         if split != "train" and (summary := registry.summary(records, split)):

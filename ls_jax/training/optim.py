@@ -119,7 +119,7 @@ def check_layers(settings: ml_collections.ConfigDict, layers: Sequence[str], mod
     """
     for field, name in named_layers(settings):
         if name not in layers:
-            raise UserError(f"config.optimizer.{field} names the layer {name!r}{did_you_mean(name, layers)}; "
+            raise UserError(f"config.optimizer.{field} names the layer {name!r}{did_you_mean(str(name), layers)}; "
                             f"{model} has {', '.join(layers)}")
 
 

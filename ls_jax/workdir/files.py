@@ -3,10 +3,16 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from ls_jax.errors import UserError
+from ls_jax.errors import CannotWrite, UserError
+
+REMOVE = "remove it, and the experiment's own command (--mode=run) writes it anew"  # a config.json
+
+# A file that `replacing` has not finished, or that a run made to see whether it can; the number is the process's.
+LEFT_OVER = re.compile(r"\.(?:writable|[\w.]+\.(?:json|jsonl|html|npz|model))-(\d+)")
 
 
 @contextlib.contextmanager
@@ -29,6 +35,24 @@ def replacing(path: str | pathlib.Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_left_over(folder: pathlib.Path) -> None:
+    """Remove what `replacing` and probes left when their process was killed. The caller holds the folder's lock."""
+    for path in folder.glob(".*-*"):
+        found = LEFT_OVER.fullmatch(path.name)
+        if found and path.is_file() and not _alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _alive(process):
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def write_text(path: str | pathlib.Path, text: str) -> None:
     """Write a text file completely or not at all.
 
@@ -41,11 +65,28 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def writing(path: str | pathlib.Path) -> Iterator[None]:
-    """A `with` block that writes to `path`. It turns an OSError into a UserError."""
+    """A `with` block that writes to `path`. It turns an OSError into a `CannotWrite`, which is a UserError."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; make room, or choose another --workdir") from error
+        shown = str(path).replace("/.new/", "/")  # where it would end up: see `replace`
+        raise CannotWrite(f"cannot write {shown}: {error.strerror}; make room, or choose another --workdir") from error
+
+
+def unwritable(workdir: str | pathlib.Path, error: OSError) -> UserError:
+    """What to say of a workdir in which nothing can be made."""
+    if any(path.exists() and not path.is_dir() for path in (pathlib.Path(workdir), *pathlib.Path(workdir).parents)):
+        return CannotWrite(f"--workdir={workdir} is a file or lies in one: name a directory")
+    return CannotWrite(f"--workdir={workdir} cannot be written to: {error.strerror}")
+
+
+@contextlib.contextmanager
+def safe(what: str) -> Iterator[None]:
+    """A `with` block that tells, if a file cannot be written, what is safe all the same."""
+    try:
+        yield
+    except CannotWrite as error:
+        raise CannotWrite(f"{error}. {what}") from error
 
 
 def read_json(path: str | pathlib.Path, kind: type, fix: str, parts: type | None = None) -> Any:
@@ -73,7 +114,7 @@ def read_json(path: str | pathlib.Path, kind: type, fix: str, parts: type | None
 
 def read_config(path: str | pathlib.Path) -> dict[str, Any]:
     """The config in a workdir's config.json, as nested dicts. Raises UserError as `read_json`."""
-    return read_json(path, dict, "remove it, and the experiment's own command (--mode=run) writes it anew")
+    return read_json(path, dict, REMOVE)
 
 
 def parse_json(text: str) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ls_jax.errors import UserError
+from ls_jax.workdir import files
 
 try:
     import fcntl
@@ -45,6 +46,8 @@ def held(*workdirs: str | pathlib.Path) -> Iterator[None]:
             if path not in _held:
                 _held[path] = _take(pathlib.Path(workdir))
                 stack.callback(_release, path)
+                if _held[path] is not None:
+                    files.remove_left_over(path)
         yield
 
 
@@ -67,7 +70,7 @@ def _locked(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         file = os.open(workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
+        raise files.unwritable(workdir, error) from error
     try:
         _lock(file, workdir)
         os.ftruncate(file, 0)

@@ -162,3 +162,15 @@ def test_a_refusal_ends_all_processes_of_a_run(tmp_path, holder):
     assert f"is in use by process {other.pid}" in told[0]
     assert f"process 0 cannot lock {tmp_path}: see its own log" in told[1]
     assert not (tmp_path / "config.json").exists()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    """And nothing else: neither another's unfinished file nor what only looks like one."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = [tmp_path / f"{name}-{dead.pid}" for name in (".manifest.json", ".writable", ".vocabulary.model")]
+    kept = [tmp_path / f".report.html-{os.getpid()}", tmp_path / f".notes-{dead.pid}", tmp_path / "manifest.json-1"]
+    for path in (*left, *kept):
+        path.write_text("x")
+    with lock.held(tmp_path):
+        assert not any(path.exists() for path in left) and all(path.exists() for path in kept)

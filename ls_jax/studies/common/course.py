@@ -21,7 +21,8 @@ class End(NamedTuple):
     @property
     def fall(self) -> float:
         """How much of what it was at the start of the fifth it has lost; negative where it rose."""
-        return -self.change / abs(self.value - self.change)
+        before = abs(self.value - self.change)
+        return -self.change / before if before else 0.0
 
 
 def last_fifth(steps: Int[np.ndarray, " rows"] | Sequence[int],

@@ -52,3 +52,8 @@ def test_it_stands_beside_the_verdict():
     assert told == [f"{line}; still training: α = 0.1 (over the last fifth of the steps its training loss fell by 5 %, "
                     "its held-out NLL by 3 %)" for line in registry.lines(results)]
     assert registry.lines(results + course.still_training(made_up(0.01, 0.03), ROWS)) == registry.lines(results)
+
+
+def test_what_was_zero_has_not_fallen():
+    """As a loss whose weight underflows."""
+    assert course.last_fifth([0, 8, 10], [0.0, 0.0, 0.0]).fall == 0
