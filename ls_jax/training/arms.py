@@ -188,7 +188,7 @@ def check_value(field: str, scalar: Scalar, value: Any) -> None:
         UserError: one line that names the field and what it may be.
     """
     is_number = isinstance(value, (int, float, np.number)) and math.isfinite(value)
-    if not is_number or isinstance(value, bool):
+    if not is_number or (scalar.whole and isinstance(value, bool)):
         raise UserError(f"{field} holds {value!r}: {scalar.what} must be a number in {scalar.range}")
     if scalar.whole and value != int(value):
         raise UserError(f"{field} holds {value}: {scalar.what} must be a whole number")
