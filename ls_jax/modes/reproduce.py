@@ -13,7 +13,7 @@ from typing import NamedTuple, TextIO
 import ml_collections
 
 from ls_jax import config as configs
-from ls_jax import data, paper, report, saved, signals
+from ls_jax import data, paper, report, signals
 from ls_jax.errors import Interrupted, UserError
 from ls_jax.report import overview
 from ls_jax.studies.common import records
@@ -104,7 +104,7 @@ def _run(workdir, scale, data_dir):
     if finished:
         opening = overview.section(PLAN, {name: records.read(workdir / name) for name in finished},
                                    {step.experiment.name: step.state for step in steps},
-                                   {name: paper.key(configs.plain(saved.read(workdir / name / "config.json")))
+                                   {name: paper.key(files.read_whole_config(workdir / name / "config.json"))
                                     for name in finished})
         page = report.write([workdir / name for name in finished], page=workdir / "report.html", opening=opening)
         print(f"\nreport: {page}")

@@ -8,14 +8,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+import ml_collections
 import numpy as np
 
-from ls_jax import saved
 from ls_jax.data.text import vocabulary
 from ls_jax.errors import UserError
 from ls_jax.models.translator import Translator
 from ls_jax.training import step, sweep
-from ls_jax.workdir import checkpoint, log
+from ls_jax.workdir import checkpoint, files, log
 
 CHUNK = 256           # lines that are read, checked and written together; lines of similar length share a batch
 REPORT_EVERY = 10.0   # seconds
@@ -145,7 +145,7 @@ def _config(workdir):
     path = pathlib.Path(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"{workdir} holds no run, since it has no config.json: name the workdir of one on text")
-    config = saved.read(path)
+    config = ml_collections.ConfigDict(files.read_whole_config(path))
     if not config.data.get("vocabulary"):
         raise UserError(f"{workdir} holds networks of {config.data.name}, which do not translate: name the workdir of "
                         "a run on text")

@@ -8,8 +8,7 @@ from typing import Any
 import ml_collections
 from markupsafe import Markup
 
-from ls_jax import config as configs
-from ls_jax import data, paper, saved
+from ls_jax import data, paper
 from ls_jax.errors import UserError
 from ls_jax.report import answer, contents, sections
 from ls_jax.studies import registry
@@ -83,8 +82,8 @@ def load(workdir: pathlib.Path, dataset: Any = None) -> Shown:
         held_out = "test" if any(record.split == "test" for record in results) else "validation"
         return Shown(workdir, workdir / "figures", analysis["file"], subtitle, results,
                      analysis.get("networks", [{}]), held_out, analysis=analysis)
-    read = saved.read(workdir / "config.json")
-    config, rows = configs.plain(read), sweep.members(read)
+    config = files.read_whole_config(workdir / "config.json")
+    rows = sweep.members(ml_collections.ConfigDict(config))
     subtitle = f"{_members(config, rows)}, {sections.steps_taken(config, results)} at batch {config['batch_size']}"
     return Shown(workdir, workdir / "figures", f"{config['data']['name']}, {config['model']['name']}", subtitle,
                  results, rows, config["evaluate"]["split"], config, dataset=dataset or _dataset(config))

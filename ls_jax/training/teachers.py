@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ls_jax import checked, saved
+from ls_jax import checked
 from ls_jax.data import Dataset, memory, order
 from ls_jax.data.pictures import augment
 from ls_jax.devices import mesh
@@ -25,7 +25,7 @@ from ls_jax.errors import InvalidArray, UserError
 from ls_jax.training import students, sweep
 from ls_jax.training.state import Hyper
 from ls_jax.training.step import Forward, build_network, build_teacher
-from ls_jax.workdir import checkpoint, npz_map, predictions
+from ls_jax.workdir import checkpoint, files, npz_map, predictions
 from ls_jax.workdir.checkpoint_format import flatten
 
 
@@ -74,7 +74,7 @@ def config_of(name: str, source: Any) -> ml_collections.ConfigDict:
     if not path.exists():
         raise UserError(f"config.distill.teachers.{name}={source!r} holds no config.json: name the workdir of a run, "
                         "or FILE.npz")
-    return saved.read(path)
+    return ml_collections.ConfigDict(files.read_whole_config(path))
 
 
 def check(config: ml_collections.ConfigDict, dataset: Dataset) -> None:

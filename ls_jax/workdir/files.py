@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 from ls_jax.errors import CannotWrite, UserError
 
 REMOVE = "remove it, and the experiment's own command (--mode=run) writes it anew"  # a config.json
+ALWAYS = {"steps": int, "batch_size": int, "sweep.seed": list, "data.name": str, "model.name": str,
+          "evaluate.split": str}  # in every config.json
 
 # A file that `replacing` has not finished, or that a run made to see whether it can; the number is the process's.
 LEFT_OVER = re.compile(r"\.(?:writable|[\w.]+\.(?:json|jsonl|html|npz|model))-(\d+)")
@@ -115,6 +117,17 @@ def read_json(path: str | pathlib.Path, kind: type, fix: str, parts: type | None
 def read_config(path: str | pathlib.Path) -> dict[str, Any]:
     """The config in a workdir's config.json, as nested dicts. Raises UserError as `read_json`."""
     return read_json(path, dict, REMOVE)
+
+
+def read_whole_config(path: str | pathlib.Path) -> dict[str, Any]:
+    """As `read_config`; also raises UserError if a field is missing that every run has written."""
+    config = read_config(path)
+    for name, kind in ALWAYS.items():
+        section, _, field = name.rpartition(".")
+        holder = config.get(section, {}) if section else config
+        if not isinstance(holder, dict) or not isinstance(holder.get(field), kind):
+            raise UserError(f"{path} is damaged: it has no {name}; {REMOVE}")
+    return config
 
 
 def parse_json(text: str) -> Any:

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from ls_jax import report, saved
+from ls_jax import report
 from ls_jax.errors import UserError
 from ls_jax.modes import experiment
 
@@ -67,24 +67,11 @@ def test_a_damaged_file_is_named(finished, tmp_path, unchecked, name, damage):
         report.load(workdir)
 
 
-def test_a_changed_config_is_damaged_or_another_config(finished, tmp_path, unchecked):
-    chance, whole = random.Random(0), json.loads((finished / "config.json").read_text())
-    accepted = 0
-    for _ in range(200):
-        (tmp_path / "config.json").write_text(json.dumps(changed(whole, chance)))
-        try:
-            saved.read(tmp_path / "config.json")
-            accepted += 1
-        except UserError as error:
-            assert "config.json is damaged: " in str(error) and "\n" not in str(error)
-    assert 20 < accepted < 180
-
-
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_report_of_changed_files_ends_in_one_line(finished, tmp_path, unchecked, count):
     chance = random.Random(count)
     for index in range(count):
-        workdir, name = tmp_path / str(index), chance.choice(FILES[1:])
+        workdir, name = tmp_path / str(index), chance.choice(FILES)
         shutil.copytree(finished, workdir)
         if name.endswith("jsonl"):
             rows = (workdir / name).read_text().splitlines()
