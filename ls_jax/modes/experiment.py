@@ -87,7 +87,7 @@ def report(workdirs: list[pathlib.Path]) -> None:
     from ls_jax.report import answer as answers
     try:
         _write(workdirs, reports, answers)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{', '.join(map(str, workdirs))}: the files do not fit each other ({described(error)}): "
                         "restore those that were changed, or write them anew with --mode=study or --mode=analyze"
                         ) from error

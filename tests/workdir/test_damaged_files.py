@@ -67,7 +67,7 @@ def test_a_damaged_file_is_named(finished, tmp_path, unchecked, name, damage):
         report.load(workdir)
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_report_of_changed_files_ends_in_one_line(finished, tmp_path, unchecked, count):
     chance = random.Random(count)
     for index in range(count):
@@ -83,4 +83,4 @@ def test_a_report_of_changed_files_ends_in_one_line(finished, tmp_path, unchecke
         try:
             experiment.report([pathlib.Path(workdir)])
         except UserError as error:
-            assert str(workdir) in str(error)
+            assert "\n" not in str(error)
