@@ -12,20 +12,20 @@ import argparse
 import os
 import pathlib
 import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-MEMBERS = 4
+DEVICES = (1, 2, 4)  # that divide the sweep's four members
 EXPERIMENT = ("--mode=train", "--config=configs/digits_mlp.py", "--config.batch_size=8", "--config.log.every=50",
               "--config.sweep.alpha=(0.0, 0.1)", "--config.sweep.seed=(0, 1)", "--config.model.hidden=(32,)",
               "--config.log.writers=()")
 ALLOWED = {0, 75, -signal.SIGKILL, 128 + signal.SIGTERM}  # finished, another was lost, killed, stopped after saving
-PATIENCE = 300  # seconds
+PATIENCE = 300  # seconds in which the others must end when one has
 
 
 def start(workdir: pathlib.Path, flags: argparse.Namespace, processes: int, devices: int) -> list[subprocess.Popen]:
@@ -49,10 +49,15 @@ def training(workdir: pathlib.Path) -> bool:
     return "step " in (workdir.parent / f"{workdir.name}.log").read_text()
 
 
+def wait(running: list[subprocess.Popen], until: Callable[[], bool]) -> None:
+    """Until this holds, or a process has ended."""
+    while all(each.poll() is None for each in running) and not until():
+        time.sleep(0.05)
+
+
 def end(running: list[subprocess.Popen]) -> list[int]:
     """The exit statuses. Once a process has ended, the others have `PATIENCE` to do so."""
-    while all(each.poll() is None for each in running):
-        time.sleep(0.05)
+    wait(running, lambda: False)
     deadline = time.monotonic() + PATIENCE
     try:
         return [each.wait(max(1.0, deadline - time.monotonic())) for each in running]
@@ -80,43 +85,57 @@ def same(a: pathlib.Path, b: pathlib.Path) -> bool:
         lambda x, y: np.asarray(x).tobytes() == np.asarray(y).tobytes(), state, others)))
 
 
-def main() -> None:
-    """Run the command."""
+def attempt(workdir: pathlib.Path, flags: argparse.Namespace, chance: random.Random, may_kill: bool) -> str:
+    """One start, which is killed at a random time if it may be; what happened, or "" if nobody had to be killed."""
+    processes = chance.choice(flags.processes)
+    devices = chance.choice([count for count in DEVICES if count % processes == 0])
+    how, seconds = chance.choice((signal.SIGKILL, signal.SIGTERM)), chance.uniform(0, flags.wait)
+    running = start(workdir, flags, processes, devices)
+    wait(running, lambda: training(workdir))
+    deadline = time.monotonic() + seconds
+    wait(running, lambda: time.monotonic() > deadline)
+    killed = may_kill and all(each.poll() is None for each in running)
+    if killed:
+        chance.choice(running).send_signal(how)
+    statuses = end(running)
+    if not {*statuses} <= ALLOWED:
+        sys.exit(f"a process ended with one of {sorted({*statuses} - ALLOWED)}: see {workdir}.log")
+    return f"{processes} processes, {devices} devices, {how.name}: {statuses}" if killed else ""
+
+
+def arguments() -> argparse.Namespace:
+    """The command's arguments, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=pathlib.Path, help="is emptied; holds alone/, killed/ and their logs")
+    parser.add_argument("folder", type=pathlib.Path, help="a new one; gets alone/, killed/ and their logs")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--save", type=int, required=True, help="steps between two checkpoints")
     parser.add_argument("--wait", type=float, default=20.0, help="most seconds from a start's first step to a kill")
     parser.add_argument("--kills", type=int, help="as many as this, then none; without it, until the end")
-    parser.add_argument("--processes", type=lambda text: [int(part) for part in text.split(",")], default=[1])
+    parser.add_argument("--processes", type=lambda text: [int(part) for part in text.split(",")], default=[1],
+                        help=f"numbers of {', '.join(map(str, DEVICES))}, separated by commas")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
-    shutil.rmtree(flags.folder, ignore_errors=True)
+    if not {*flags.processes} <= {*DEVICES}:
+        parser.error(f"--processes may hold {', '.join(map(str, DEVICES))}")
+    if flags.folder.exists():
+        parser.error(f"{flags.folder} exists: name a new folder, or remove it")
+    return flags
+
+
+def main() -> None:
+    """Run the command."""
+    flags = arguments()
     flags.folder.mkdir(parents=True)
-    alone, killed, chance, kills = flags.folder / "alone", flags.folder / "killed", random.Random(flags.seed), 0
-    began = time.monotonic()
+    alone, killed = flags.folder / "alone", flags.folder / "killed"
+    chance, kills, began = random.Random(flags.seed), 0, time.monotonic()
     if any(end(start(alone, flags, 1, 1))):
         sys.exit(f"the training that is left alone failed: see {alone}.log")
     print(f"left alone: {time.monotonic() - began:.0f} s", flush=True)
     while trained(killed) < flags.steps:
-        processes = chance.choice(flags.processes)
-        devices = chance.choice([count for count in (1, 2, 4) if count % processes == 0])
-        how, seconds = chance.choice((signal.SIGKILL, signal.SIGTERM)), chance.uniform(0, flags.wait)
-        running = start(killed, flags, processes, devices)
-        while all(each.poll() is None for each in running) and not training(killed):
-            time.sleep(0.05)
-        deadline = time.monotonic() + seconds
-        while all(each.poll() is None for each in running) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        hit = (flags.kills is None or kills < flags.kills) and all(each.poll() is None for each in running)
-        if hit:
-            chance.choice(running).send_signal(how)
-            kills += 1
-        statuses = end(running)
-        if not {*statuses} <= ALLOWED:
-            sys.exit(f"a process ended with one of {sorted({*statuses} - ALLOWED)}: see {killed}.log")
-        print(f"{time.monotonic() - began:5.0f} s  {processes} processes, {devices} devices, "
-              f"{how.name if hit else 'no signal'}: {statuses}, step {trained(killed)} of {flags.steps}", flush=True)
+        happened = attempt(killed, flags, chance, flags.kills is None or kills < flags.kills)
+        kills += bool(happened)
+        print(f"{time.monotonic() - began:5.0f} s  {happened or 'to its end'}, step {trained(killed)} of {flags.steps}",
+              flush=True)
     if not same(alone, killed):
         sys.exit(f"after {kills} kills the states differ: {alone}, {killed}")
     print(f"after {kills} kills in {(time.monotonic() - began) / 60:.0f} minutes the states are equal to the last bit")
