@@ -24,7 +24,7 @@ class MLP(nnx.Module):
         "init_std": Field(0.03, "standard deviation of the initial kernels; None: He's",
                           optional(between(0, float("inf")))),
     }
-    # Its matrix products are too small to fill an accelerator: half of map's time on an H200, a sweep of 6.
+    # Its products are too small to fill an accelerator: half of map's time on an H200, a sweep of 6, timed once.
     VMAP_MEMBERS = True
 
     def __init__(

@@ -86,14 +86,16 @@ def report(workdirs: list[pathlib.Path]) -> None:
     from ls_jax import report as reports
     from ls_jax.report import answer as answers
     try:
-        _write(workdirs, reports, answers)
+        _report(workdirs, reports, answers)
+    except UserError:  # of which some are ValueErrors
+        raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{', '.join(map(str, workdirs))}: the files do not fit each other ({described(error)}): "
                         "restore those that were changed, or write them anew with --mode=study or --mode=analyze"
                         ) from error
 
 
-def _write(workdirs, reports, answers):
+def _report(workdirs, reports, answers):
     print(f"report: {reports.write(workdirs[0] if len(workdirs) == 1 else workdirs)}")
     for workdir in workdirs:
         name = f"{workdir}: " if len(workdirs) > 1 else ""

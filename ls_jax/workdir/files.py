@@ -42,7 +42,8 @@ def remove_left_over(folder: pathlib.Path) -> None:
     for path in folder.glob(".*-*"):
         found = LEFT_OVER.fullmatch(path.name)
         if found and path.is_file() and not _alive(int(found[1])):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _alive(process):
@@ -77,7 +78,8 @@ def writing(path: str | pathlib.Path) -> Iterator[None]:
 
 def unwritable(workdir: str | pathlib.Path, error: OSError) -> UserError:
     """What to say of a workdir in which nothing can be made."""
-    if any(path.exists() and not path.is_dir() for path in (pathlib.Path(workdir), *pathlib.Path(workdir).parents)):
+    # os.path, since pathlib raises where a parent may not be entered
+    if any(os.path.exists(path) and not os.path.isdir(path) for path in (workdir, *pathlib.Path(workdir).parents)):
         return CannotWrite(f"--workdir={workdir} is a file or lies in one: name a directory")
     return CannotWrite(f"--workdir={workdir} cannot be written to: {error.strerror}")
 

@@ -67,6 +67,14 @@ def test_a_damaged_file_is_named(finished, tmp_path, unchecked, name, damage):
         report.load(workdir)
 
 
+def test_a_message_that_says_more_is_kept(finished, tmp_path, unchecked):
+    """Some are ValueErrors, as those of a wrong field."""
+    shutil.copytree(finished, tmp_path / "run")
+    with pytest.raises(UserError, match="results.json is damaged"):
+        (tmp_path / "run" / "results.json").write_text("{")
+        experiment.report([tmp_path / "run"])
+
+
 @pytest.mark.parametrize("count", [10, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_report_of_changed_files_ends_in_one_line(finished, tmp_path, unchecked, count):
     chance = random.Random(count)
