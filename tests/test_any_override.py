@@ -51,6 +51,7 @@ def sets(seed):
 
 def accepted(overrides, parsed, capsys, workdir):
     """The config of a set that is accepted, up to the first step; None: it was refused, in one line."""
+    capsys.readouterr()  # what the last set said while it trained
     try:
         config = parsed(*overrides)
     except SystemExit as stop:
